@@ -1,0 +1,17 @@
+"""Errors that a user can mend. The command line turns each into one line and exit code 2."""
+
+
+class CalrecError(Exception):
+    """Base of every error that is the user's to mend; its message names the place, the value and the mend."""
+
+
+class DataError(CalrecError):
+    """A file, a line, a column or a history that cannot be used."""
+
+
+class ConfigError(CalrecError):
+    """A recipe, an option or a setting that is wrong."""
+
+
+class ModelError(CalrecError):
+    """A backbone or a run that cannot be found, loaded or trusted."""
