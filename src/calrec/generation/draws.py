@@ -1,0 +1,91 @@
+"""What sampling takes and gives, and the random numbers that make it the same whatever computes it.
+
+Randomness belongs to the sample: one uniform number for each (seed, user, sample, position), turned into a token by the
+inverse of the distribution function over the vocabulary in its own order. Rows, trees and drafts share this module, so
+they draw the very same samples; neither the batch nor the order of the users changes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from calrec.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A user's tokens up to where the next item begins; ``key`` (the user's id) seeds the samples."""
+
+    key: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A distinct continuation.
+
+    Attributes:
+        token_ids: what was drawn, the end token included where it was reached.
+        log_prob: sum of the model's own log-probabilities (temperature 1) of ``token_ids``, in nats.
+        count: how many of the user's samples came out as this continuation.
+    """
+
+    token_ids: tuple[int, ...]
+    log_prob: float
+    count: int
+
+
+def in_order(draws: Iterable[Draw]) -> list[Draw]:
+    """The total order of draws: the most probable first, equals by their tokens."""
+    return sorted(draws, key=lambda draw: (-draw.log_prob, draw.token_ids))
+
+
+def uniforms(seed: int, key: str, n: int, length: int) -> NDArray[np.float64]:
+    """The random numbers of a user's samples: shape (n, length), in [0, 1).
+
+    A number depends on the seed, the key, the sample and the position alone: fewer samples are the first of more.
+    """
+    digest = blake2b(f"{seed} {key}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    secret = int.from_bytes(digest, "little")
+    rows = [
+        np.random.Generator(np.random.Philox(key=secret, counter=sample << 128)).random(length) for sample in range(n)
+    ]
+    return np.stack(rows)
+
+
+def draw_tokens(logits: Tensor, numbers: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Draw S tokens from each of N distributions by the inverse of their distribution functions.
+
+    Args:
+        logits: (N, V) of the model, at temperature 1.
+        numbers: (N, S) float64 in [0, 1).
+        temperature: of the draw, > 0; the log-probabilities stay those of temperature 1.
+
+    Returns:
+        Token ids (N, S), and their log-probabilities (N, S) in float64.
+
+    Raises:
+        ModelError: a distribution is not finite.
+    """
+    # float64 where the model is, float32 below: the noise of the logits is larger than that of this arithmetic.
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_total = logits.logsumexp(dim=-1, keepdim=True)
+    if not torch.isfinite(log_total).all():
+        raise ModelError(
+            "the model gives logits that are not finite: its weights or its precision are broken; "
+            "load it in float32, or go back to an earlier checkpoint"
+        )
+    masses = ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).exp_()
+    cumulated = masses.cumsum(dim=-1, dtype=torch.float64)
+    total = cumulated[:, -1:].contiguous()
+    tokens = torch.searchsorted(cumulated, numbers * total, right=True)
+    # Rounding may lift the last numbers to the total itself, past the last token that has any mass.
+    tokens = torch.minimum(tokens, torch.searchsorted(cumulated, total))
+    return tokens, logits.gather(1, tokens).double() - log_total.double()

@@ -1,0 +1,62 @@
+"""Every sample a row of its own: the plain loop, which the faster modes must equal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order, uniforms
+from calrec.generation.prefill import prefill
+
+
+@torch.inference_mode()
+def sample_rows(
+    lm: PreTrainedModel, prompts: Sequence[Prompt], end_id: int, n: int, temperature: float, length: int, seed: int
+) -> list[list[Draw]]:
+    """Draw n samples of at most ``length`` tokens for each prompt; see `calrec.generation.sample`."""
+    start = prefill(lm, prompts)
+    cache, mask = start.cache, start.mask.repeat_interleave(n, dim=0)
+    cache.batch_repeat_interleave(n)
+    logits, positions = start.logits.repeat_interleave(n, dim=0), start.lengths.repeat_interleave(n)
+    numbers = torch.from_numpy(np.concatenate([uniforms(seed, prompt.key, n, length) for prompt in prompts])).to(
+        lm.device
+    )
+
+    written: list[list[int]] = [[] for _ in range(len(prompts) * n)]
+    log_probs = torch.zeros(len(written), dtype=torch.float64, device=lm.device)
+    rows = torch.arange(len(written), device=lm.device)
+    for position in range(length):
+        tokens, gained = (drawn[:, 0] for drawn in draw_tokens(logits, numbers[rows, position, None], temperature))
+        log_probs[rows] += gained
+        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+            written[row].append(token)
+        going = torch.nonzero(tokens != end_id)[:, 0]
+        if not len(going) or position + 1 == length:
+            break
+        if len(going) < len(rows):
+            rows, tokens, mask, positions = rows[going], tokens[going], mask[going], positions[going]
+            cache.batch_select_indices(going)
+        mask = torch.nn.functional.pad(mask, (0, 1), value=True)
+        logits = lm(
+            input_ids=tokens[:, None],
+            attention_mask=mask.long(),
+            position_ids=positions[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+        positions = positions + 1
+    return [
+        _collapse(written[first : first + n], log_probs[first : first + n].tolist())
+        for first in range(0, len(written), n)
+    ]
+
+
+def _collapse(written: Sequence[Sequence[int]], log_probs: Sequence[float]) -> list[Draw]:
+    """Equal samples of one user become one draw."""
+    samples = [tuple(tokens) for tokens in written]
+    counts, known = Counter(samples), dict(zip(samples, log_probs, strict=True))
+    return in_order(Draw(tokens, known[tokens], count) for tokens, count in counts.items())

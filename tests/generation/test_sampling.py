@@ -1,0 +1,136 @@
+"""Sampling from a tiny model: what it draws, and that nothing but the model and the seed decides it."""
+
+import logging
+
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy.stats import chisquare
+
+from calrec.errors import DataError, ModelError
+from calrec.generation import Prompt, SamplingSettings, sample
+
+END = 5
+SETTINGS = SamplingSettings(n=8, max_new_tokens=10, batch_users=4)
+
+
+def same(ours, theirs):
+    """The same draws; their log-probabilities up to rounding."""
+    for left, right in zip(ours, theirs, strict=True):
+        assert {draw.token_ids: draw.count for draw in left} == {draw.token_ids: draw.count for draw in right}
+        assert [draw.log_prob for draw in left] == pytest.approx([draw.log_prob for draw in right], rel=1e-9)
+
+
+def test_counts_order_and_ends(lm, users):
+    results = sample(lm, users[:40], END, SETTINGS)
+    assert len(results) == 40
+    lengths = set()
+    for draws in results:
+        assert sum(draw.count for draw in draws) == 8
+        assert len({draw.token_ids for draw in draws}) == len(draws)
+        assert [draw.log_prob for draw in draws] == sorted((draw.log_prob for draw in draws), reverse=True)
+        for draw in draws:
+            lengths.add(len(draw.token_ids))
+            assert END not in draw.token_ids[:-1]
+            assert draw.token_ids[-1] == END or len(draw.token_ids) == 10
+    assert {1, 10} <= lengths  # both ways to end were met
+
+
+def test_log_probs_are_those_of_a_separate_pass_at_temperature_1(lm, users):
+    for user, draws in zip(users, sample(lm, users[:10], END, SETTINGS), strict=False):
+        for draw in draws:
+            ids = torch.tensor([user.token_ids + draw.token_ids])
+            log_probs = lm(ids).logits[0, len(user.token_ids) - 1 : -1].log_softmax(-1)
+            expected = log_probs.gather(1, torch.tensor(draw.token_ids)[:, None]).sum()
+            assert draw.log_prob == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_neither_order_nor_batch_changes_a_sample(lm, users):
+    users = users[:30]
+    alone = [sample(lm, [user], END, SETTINGS)[0] for user in users]
+    for size in (1, 7, 30):
+        same(sample(lm, users, END, SETTINGS.model_copy(update={"batch_users": size})), alone)
+    same(sample(lm, users[::-1], END, SETTINGS), alone[::-1])
+
+
+def test_fewer_samples_are_the_first_of_more(lm, users):
+    few, many = (sample(lm, users[:10], END, SETTINGS.model_copy(update={"n": n})) for n in (1, 8))
+    for one, eight in zip(few, many, strict=True):
+        assert len(one) == 1
+        assert one[0].token_ids in {draw.token_ids for draw in eight}
+
+
+def test_seed_and_key_change_the_samples(lm):
+    tokens = (1, 2, 3)
+    base = sample(lm, [Prompt("a", tokens)], END, SETTINGS)
+    assert sample(lm, [Prompt("a", tokens)], END, SETTINGS) == base
+    assert sample(lm, [Prompt("b", tokens)], END, SETTINGS) != base
+    assert sample(lm, [Prompt("a", tokens)], END, SETTINGS.model_copy(update={"seed": 1})) != base
+
+
+def test_samples_follow_the_model(lm):
+    """Two tokens deep, the frequencies are the products of the model's softmaxes at the temperature."""
+    settings = SamplingSettings(n=1024, temperature=2.0, max_new_tokens=2)
+    prompts = [Prompt(f"chi {number}", (4, 9, 2)) for number in range(8)]
+    counts: dict[tuple[int, ...], int] = {}
+    for draws in sample(lm, prompts, END, settings):
+        for draw in draws:
+            counts[draw.token_ids] = counts.get(draw.token_ids, 0) + draw.count
+    expected = {}
+    first = (lm(torch.tensor([[4, 9, 2]])).logits[0, -1] / 2.0).softmax(-1)
+    for token, prob in enumerate(first.tolist()):
+        if token == END:
+            expected[token,] = prob
+            continue
+        second = (lm(torch.tensor([[4, 9, 2, token]])).logits[0, -1] / 2.0).softmax(-1)
+        expected.update({(token, other): prob * p for other, p in enumerate(second.tolist())})
+    common = [path for path, prob in expected.items() if prob * 8192 >= 5]
+    observed = [counts.get(path, 0) for path in common]
+    wanted = [expected[path] * 8192 for path in common]
+    assert chisquare([*observed, 8192 - sum(observed)], [*wanted, 8192 - sum(wanted)]).pvalue > 1e-3
+
+
+def test_one_token_and_no_users(lm, users):
+    for draws in sample(lm, users[:5], END, SETTINGS.model_copy(update={"max_new_tokens": 1})):
+        assert all(len(draw.token_ids) == 1 for draw in draws)
+    assert sample(lm, [], END, SETTINGS) == []
+
+
+def test_progress_and_the_training_mode(lm, users):
+    done = []
+    lm.train()
+    try:
+        sample(lm, users[:9], END, SETTINGS, progress=done.append)
+        assert lm.training
+    finally:
+        lm.eval()
+    assert done == [4, 8, 9]
+
+
+def test_out_of_memory_halves_the_batch(lm, users, monkeypatch, caplog):
+    expected, forward = sample(lm, users[:8], END, SETTINGS), lm.forward
+
+    def small_memory(*args, **kwargs):
+        if len(kwargs["input_ids"]) > 2 * SETTINGS.n:
+            raise torch.OutOfMemoryError("too much")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(lm, "forward", small_memory)
+    with caplog.at_level(logging.WARNING):
+        same(sample(lm, users[:8], END, SETTINGS), expected)
+    assert "out of memory with 4 users in a batch; going on with 2" in caplog.text
+
+
+def test_prompts_that_cannot_be_continued(lm):
+    with pytest.raises(DataError, match="'nobody' has no tokens"):
+        sample(lm, [Prompt("nobody", ())], END, SETTINGS)
+    with pytest.raises(ModelError, match="'long' has 90 tokens, with 10 to generate 4 more than the model's 96"):
+        sample(lm, [Prompt("long", (1,) * 90)], END, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n": 0}, {"n": 1025}, {"temperature": 0.0}, {"temperature": 11}, {"seed": -1}, {"m": 1}]
+)
+def test_settings_out_of_range(wrong):
+    with pytest.raises(ValidationError):
+        SamplingSettings(**wrong)
