@@ -63,6 +63,13 @@ class Towers(nn.Module):
         states: Tensor = self._views[0](input_ids=input_ids, use_cache=False).last_hidden_state
         return states
 
+    def trunk_weights(self) -> list[tuple[str, Tensor]]:
+        """Names and weights of all that the trunk's states depend on."""
+        decoder = decoder_of(self.lm)
+        parts = [("embed_tokens", decoder.embed_tokens)]
+        parts += [(f"layers.{i}", layer) for i, layer in enumerate(decoder.layers[: self.trunk_layers])]
+        return [(f"{part}.{name}", weight) for part, module in parts for name, weight in module.named_parameters()]
+
     def states(self, input_ids: Tensor, trunk_states: Tensor | None = None) -> Tensor:
         """Last-layer states of right-padded sequences: (B, L) -> (B, L, D).
 
@@ -73,8 +80,8 @@ class Towers(nn.Module):
             states: Tensor = top(input_ids=input_ids, use_cache=False).last_hidden_state
             return states
         embeds = self.trunk(input_ids) if trunk_states is None else trunk_states.to(self.head_weight.dtype)
-        states = top(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        return states
+        top_states: Tensor = top(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        return top_states
 
     def forward(
         self,

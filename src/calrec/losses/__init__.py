@@ -1,0 +1,7 @@
+"""The paper's losses, as functions of tensors."""
+
+from calrec.losses.info_nce import info_nce
+from calrec.losses.next_item import linear_nll, next_item_nll
+from calrec.losses.objective import ObjectiveSettings, Terms, objective
+
+__all__ = ["ObjectiveSettings", "Terms", "info_nce", "linear_nll", "next_item_nll", "objective"]

@@ -1,0 +1,1 @@
+"""Items and histories as text, and that text as tokens."""

@@ -1,0 +1,219 @@
+"""Which sequences make a batch, and how a batch is laid out as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from calrec.text.encode import EncodedSequence
+from calrec.training.config import SamplingRule
+from calrec.training.sequences import Texts, Window
+
+# Sequences are grouped by length within so many batches: nearly no padding, and still nearly random batches.
+_BATCHES_GROUPED = 32
+
+
+def drawn_per_epoch(sizes: Sequence[int], rule: SamplingRule) -> list[int]:
+    """How many sequences an epoch draws from each domain; an epoch is as long as all domains together."""
+    exponent = {"size": 1.0, "uniform": 0.0, "temperature": 1 / rule.temperature}[rule.rule]
+    weights = np.asarray(sizes, dtype=np.float64) ** exponent
+    shares = weights / weights.sum() * sum(sizes)
+    return [max(1, round(share)) for share in shares]
+
+
+class TokenBudgetBatches(Sampler[list[int]]):
+    """All batches of a stage in order: a pure function of the windows and the settings.
+
+    The whole stage is one pass of this sampler, so that going on in the middle of an epoch is skipping batches.
+
+    Args:
+        lengths: tokens of each window.
+        domains: the domain's number of each window.
+        rule: how often each domain is drawn.
+        tokens_per_batch: the most tokens of a batch, padding included.
+        epochs: may end within an epoch.
+        token_budget: the most tokens of the whole stage, if any.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        domains: Sequence[int],
+        rule: SamplingRule,
+        tokens_per_batch: int,
+        epochs: float,
+        token_budget: int | None,
+        seed: int,
+    ) -> None:
+        self._lengths = np.asarray(lengths)
+        self._by_domain = [np.flatnonzero(np.asarray(domains) == d) for d in range(max(domains) + 1)]
+        self._drawn = drawn_per_epoch([len(members) for members in self._by_domain], rule)
+        self._tokens_per_batch = tokens_per_batch
+        self._seed = seed
+        self._batches, self.epoch_ends = self._all(epochs, token_budget)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole stage, padding not counted."""
+        return int(sum(self._lengths[batch].sum() for batch in self._batches))
+
+    def _all(self, epochs: float, token_budget: int | None) -> tuple[list[list[int]], list[int]]:
+        batches: list[list[int]] = []
+        ends: list[int] = []
+        spent = 0
+        for epoch in range(int(np.ceil(epochs))):
+            of_epoch = self._epoch(epoch)
+            share = min(1.0, epochs - epoch)
+            for batch in of_epoch[: max(1, round(share * len(of_epoch)))]:
+                spent += int(self._lengths[batch].sum())
+                if token_budget is not None and spent > token_budget and batches:
+                    return batches, [*ends, len(batches)]
+                batches.append(batch)
+            ends.append(len(batches))
+        return batches, ends
+
+    def _epoch(self, epoch: int) -> list[list[int]]:
+        rng = np.random.default_rng((self._seed, epoch))
+        order = np.concatenate(
+            [_draw(rng, members, count) for members, count in zip(self._by_domain, self._drawn, strict=True)]
+        )
+        rng.shuffle(order)
+        batches = length_grouped(order, self._lengths, self._tokens_per_batch)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _draw(rng: np.random.Generator, members: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """``count`` of the members; each as often as the others, to within one."""
+    whole, rest = divmod(count, len(members))
+    return np.concatenate([np.tile(members, whole), rng.permutation(members)[:rest]])
+
+
+def length_grouped(order: NDArray[np.intp], lengths: NDArray[np.int64], tokens_per_batch: int) -> list[list[int]]:
+    """Batches of windows of similar length, none above the budget unless a single window is."""
+    typical = max(1, int(tokens_per_batch / max(1.0, float(np.mean(lengths[order])))))
+    batches: list[list[int]] = []
+    for start in range(0, len(order), typical * _BATCHES_GROUPED):
+        group = order[start : start + typical * _BATCHES_GROUPED]
+        batch: list[int] = []
+        for index in group[np.argsort(lengths[group], kind="stable")]:
+            # Sorted, so this window is the longest: padding the batch to it must stay within the budget.
+            if batch and (len(batch) + 1) * lengths[index] > tokens_per_batch:
+                batches.append(batch)
+                batch = []
+            batch.append(int(index))
+        batches.append(batch)
+    return batches
+
+
+class KnownStates(Protocol):
+    """What can bring the trunk's states along; ``calrec.training.cached`` does."""
+
+    def padded(self, sequences: Sequence[EncodedSequence]) -> Tensor: ...
+
+
+class Collator:
+    """Lays windows out as the tensors of ``Towers.forward``, with the labels beside them.
+
+    Args:
+        texts: the items of all domains.
+        pad_id: any token; nothing looks at it.
+        target_tower: whether the batch brings the targets' own texts.
+        item_labels: whether these texts are also predicted (beyond the paper).
+        trunk: known states of the frozen layers, brought along with the tokens.
+    """
+
+    def __init__(
+        self,
+        texts: Texts,
+        pad_id: int,
+        target_tower: bool = True,
+        item_labels: bool = False,
+        trunk: KnownStates | None = None,
+    ) -> None:
+        self.texts = texts
+        self.pad_id = pad_id
+        self.target_tower = target_tower or item_labels
+        self.item_labels = item_labels
+        self.trunk = trunk
+
+    def __call__(self, windows: Sequence[Window]) -> dict[str, Tensor]:
+        sequences = [window.sequence for window in windows]
+        rows, spans, history_ends, keys = [], [], [], []
+        for row, window in enumerate(windows):
+            targets = slice(window.first_target, None)
+            rows += [row] * len(window.sequence.spans[targets])
+            spans.append(window.sequence.spans[targets])
+            history_ends.append(window.sequence.spans[window.first_target - 1 : -1, 1])
+            keys.append(window.keys[targets])
+        row, span, key = np.asarray(rows), np.concatenate(spans), np.concatenate(keys)
+        label_row, label_position, labels = _predictions(sequences, row, span)
+        distinct, target_item = np.unique(key, return_inverse=True)
+        batch = {
+            "input_ids": padded_ids(sequences, self.pad_id),
+            "row": _long(row),
+            "history_end": _long(np.concatenate(history_ends)),
+            "target_start": _long(span[:, 0]),
+            "target_end": _long(span[:, 1]),
+            "label_row": label_row,
+            "label_position": label_position,
+            "labels": labels,
+            "target_item": _long(target_item),
+        }
+        if self.trunk is not None:
+            batch["trunk_states"] = self.trunk.padded(sequences)
+        if self.target_tower:
+            batch |= self._items([self.texts.items[k] for k in distinct])
+        return batch
+
+    def _items(self, items: list[EncodedSequence]) -> dict[str, Tensor]:
+        spans = np.concatenate([item.spans for item in items])
+        batch = {
+            "item_ids": padded_ids(items, self.pad_id),
+            "item_start": _long(spans[:, 0]),
+            "item_end": _long(spans[:, 1]),
+        }
+        if self.trunk is not None:
+            batch["item_trunk_states"] = self.trunk.padded(items)
+        if self.item_labels:
+            # Where a text begins with no token of its own, nothing predicts its first one.
+            predicted = np.column_stack([np.maximum(spans[:, 0], 1), spans[:, 1]])
+            row, position, labels = _predictions(items, np.arange(len(items)), predicted)
+            batch |= {"item_label_row": row, "item_label_position": position, "item_labels": labels}
+        return batch
+
+
+def padded_ids(sequences: Sequence[EncodedSequence], pad_id: int) -> Tensor:
+    """(B, L) tokens, padded on the right."""
+    longest = max(len(sequence.token_ids) for sequence in sequences)
+    ids = np.full((len(sequences), longest), pad_id, dtype=np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence.token_ids)] = sequence.token_ids
+    return torch.from_numpy(ids)
+
+
+def _predictions(
+    sequences: Sequence[EncodedSequence], row: NDArray[np.intp], span: NDArray[np.int32]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the tokens of the spans are predicted, one position before each, and which they are: three of (P,)."""
+    counts = span[:, 1] - span[:, 0]
+    label_row = np.repeat(row, counts)
+    positions = np.concatenate([np.arange(start, end) for start, end in span])
+    labels = np.concatenate([sequences[r].token_ids[a:b] for r, (a, b) in zip(row, span, strict=True)])
+    return _long(label_row), _long(positions - 1), _long(labels)
+
+
+def _long(values: NDArray[np.integer]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))

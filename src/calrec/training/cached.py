@@ -1,0 +1,112 @@
+"""The frozen trunk's states, computed once: what enters the trained layers never changes while they are trained."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from calrec.model.towers import Towers
+from calrec.text.encode import EncodedSequence
+from calrec.training.batches import length_grouped, padded_ids
+
+logger = logging.getLogger(__name__)
+
+_TOKENS_A_PASS = 4096
+
+
+class TrunkCache:
+    """States by sequence, float16, memory-mapped.
+
+    A sequence is known by its tokens, so the same text is kept once, whoever asks for it.
+
+    Args:
+        path: the file of the states.
+        sequences: all that can be asked for, in the order of the file.
+        width: D.
+    """
+
+    def __init__(self, path: Path, sequences: Sequence[EncodedSequence], width: int) -> None:
+        ends = np.cumsum([len(sequence.token_ids) for sequence in sequences])
+        self._end = {s.token_ids.tobytes(): int(end) for s, end in zip(sequences, ends, strict=True)}
+        self._states = np.memmap(path, dtype=np.float16, mode="r", shape=(int(ends[-1]), width))
+
+    def padded(self, sequences: Sequence[EncodedSequence]) -> Tensor:
+        """(B, L, D) float16 states of sequences, padded on the right as their tokens are."""
+        longest = max(len(sequence.token_ids) for sequence in sequences)
+        states = np.zeros((len(sequences), longest, self._states.shape[1]), dtype=np.float16)
+        for row, sequence in zip(states, sequences, strict=True):
+            end = self._end[sequence.token_ids.tobytes()]
+            row[: len(sequence.token_ids)] = self._states[end - len(sequence.token_ids) : end]
+        return torch.from_numpy(states)
+
+
+def trunk_cache(
+    towers: Towers, sequences: Iterable[EncodedSequence], folder: Path, limit_gb: float, passes: float
+) -> TrunkCache | None:
+    """The cache of a stage, from disk where an earlier run made it; None where it would not pay.
+
+    It pays with a frozen trunk and more than one pass over the data, and must fit the disk limit.
+
+    Args:
+        towers: whose trunk it is. sequences: every sequence of the stage, items and validation included.
+        folder: where caches are kept; the name of one holds the hash of weights and tokens.
+        limit_gb: the most disk it may take.
+        passes: how often the stage sees its data.
+    """
+    if not towers.trunk_layers or passes <= 1 or not limit_gb:
+        return None
+    distinct = list({sequence.token_ids.tobytes(): sequence for sequence in sequences}.values())
+    tokens = sum(len(sequence.token_ids) for sequence in distinct)
+    width = towers.head_weight.shape[1]
+    size_gb = tokens * width * 2 / 1e9
+    if size_gb > limit_gb:
+        logger.warning("the trunk's states would take %.1f GB, and cache_gb is %g: doing without", size_gb, limit_gb)
+        return None
+    path = folder / f"trunk-{_key(towers, distinct)}.f16"
+    if not path.exists() and not _write(towers, distinct, path, tokens, width):
+        return None
+    return TrunkCache(path, distinct, width)
+
+
+def _key(towers: Towers, sequences: Sequence[EncodedSequence]) -> str:
+    digest = hashlib.sha256()
+    for name, weight in towers.trunk_weights():
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for sequence in sequences:
+        digest.update(np.int64(len(sequence.token_ids)).tobytes() + sequence.token_ids.tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _write(towers: Towers, sequences: Sequence[EncodedSequence], path: Path, tokens: int, width: int) -> bool:
+    """Whether every state could be kept in float16; the file appears only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    states = np.memmap(part, dtype=np.float16, mode="w+", shape=(tokens, width))
+    lengths = np.asarray([len(sequence.token_ids) for sequence in sequences])
+    ends = np.cumsum(lengths)
+    device = towers.head_weight.device
+    try:
+        for batch in track(
+            length_grouped(np.argsort(lengths, kind="stable"), lengths, _TOKENS_A_PASS), "Trunk, once for all passes"
+        ):
+            ids = padded_ids([sequences[index] for index in batch], pad_id=0)
+            half = towers.trunk(ids.to(device)).to("cpu", torch.float16).numpy()
+            for row, index in zip(half, batch, strict=True):
+                states[ends[index] - lengths[index] : ends[index]] = row[: lengths[index]]
+            if not np.isfinite(half).all():
+                logger.warning("the trunk's states exceed float16: doing without the cache")
+                return False
+        states.flush()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return True

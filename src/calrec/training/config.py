@@ -1,0 +1,129 @@
+"""What training is told: the model's adaptation, the stages and their data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from calrec.losses import ObjectiveSettings
+from calrec.model.backbones import BackboneSettings
+from calrec.settings import Settings
+from calrec.text.encode import LengthSettings
+from calrec.text.item_text import TextSettings
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters by peft, merged into the weights at the end of a stage."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class ModelSettings(BackboneSettings):
+    """The backbone and how much of it is trained.
+
+    Attributes:
+        train_layers: train only the top N layers and the final norm; the lower ones run without gradients, and nothing
+            is left out. None trains everything, as the paper does [B].
+        lora: train low-rank adapters instead.
+        gradient_checkpointing: compute states again on the way back instead of keeping them.
+    """
+
+    train_layers: int | None = Field(default=None, ge=1)
+    lora: LoraSettings | None = None
+    gradient_checkpointing: bool = False
+
+
+class SamplingRule(Settings):
+    """How often each domain of a mixture is drawn. All of it is our choice [C].
+
+    ``size``: each sequence once an epoch. ``uniform``: every domain as often. ``temperature``: in proportion to
+    size^(1/temperature), between the two.
+    """
+
+    rule: Literal["size", "uniform", "temperature"] = "size"
+    temperature: float = Field(default=2.0, ge=1)
+
+
+class StageSettings(Settings):
+    """One stage of training: what both stages have in common.
+
+    Attributes:
+        targets: ``last``, the paper's: a user's last training item, after all before it. ``all``: every item after the
+            first, in the same causal pass.
+        epochs: passes over the data.
+        token_budget: end after so many tokens of sequences, if that is sooner.
+        tokens_per_batch: the most tokens, padding included, of one forward pass; more need less time a token and more
+            memory, and bring more negatives.
+        accumulation: forward passes an update. The contrastive negatives are those of one pass.
+        learning_rate, warmup, schedule, weight_decay, max_grad_norm: as in transformers; warmup is a share.
+        validations: how often, evenly spread, the validation loss is measured; the best of these is kept.
+        validation_users: users whose loss is measured, drawn once.
+        patience: stop after so many validations without a better one; 0 never stops early.
+        cache_gb: with train_layers: disk for the frozen trunk's states, which are then computed once; 0 does without.
+        seed: of the order of the data and of all other chance.
+    """
+
+    targets: Literal["last", "all"] = "last"
+    epochs: float = Field(default=3, gt=0)
+    token_budget: int | None = Field(default=None, ge=1)
+    tokens_per_batch: int = Field(default=8192, ge=64)
+    accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    validations: int = Field(default=5, ge=1)
+    validation_users: int = Field(default=500, ge=1)
+    patience: int = Field(default=0, ge=0)
+    cache_gb: float = Field(default=0.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+    trackers: tuple[str, ...] = ()
+
+
+class StageOne(StageSettings):
+    """Stage I: a mixture of several domains."""
+
+    domains: tuple[str, ...] = Field(min_length=1)
+    sampling: SamplingRule = SamplingRule()
+
+
+class StageTwo(StageSettings):
+    """Stage II: the one target domain."""
+
+    domain: str = Field(min_length=1)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return (self.domain,)
+
+    @property
+    def sampling(self) -> SamplingRule:
+        return SamplingRule()
+
+
+class TrainingPlan(Settings):
+    """All that decides the weights of a run."""
+
+    text: TextSettings = TextSettings()
+    lengths: LengthSettings = LengthSettings()
+    model: ModelSettings = ModelSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    stage_one: StageOne | None = None
+    stage_two: StageTwo | None = None
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> TrainingPlan:
+        if self.stage_one is None and self.stage_two is None:
+            raise ValueError("a recipe needs stage_one, stage_two or both")
+        return self
+
+    @property
+    def stages(self) -> dict[str, StageOne | StageTwo]:
+        """The stages that are switched on, in order, by the name of their folder."""
+        stages = {"stage-one": self.stage_one, "stage-two": self.stage_two}
+        return {name: stage for name, stage in stages.items() if stage is not None}

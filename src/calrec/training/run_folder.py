@@ -1,0 +1,100 @@
+"""What a trained run leaves on disk: a plain Hugging Face folder, and beside it what a recommender needs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from calrec.errors import ModelError
+from calrec.settings import Settings
+from calrec.training.config import TrainingPlan
+
+CARD, ITEMS = "calrec.json", "items.parquet"
+
+
+class DomainCard(Settings):
+    """A domain that a run was trained on, by the hash of its split."""
+
+    name: str
+    split_hash: str
+
+
+class RunCard(Settings):
+    """``calrec.json``: where a model comes from and how its prompts are written.
+
+    Attributes:
+        version: of calrec.
+        stage: the last one trained.
+        plan: the recipe, without the data's places.
+        domains: by stage, what it was trained on.
+        exclude_last: whether the last item of a history is never recommended, as in the target domain.
+        backbone: where the weights began. fingerprint: SHA-256 of those.
+        best: validation terms of the weights that were kept, by stage.
+        tokens: tokens of sequences that training saw, by stage.
+    """
+
+    version: str
+    stage: str
+    plan: TrainingPlan
+    domains: Mapping[str, tuple[DomainCard, ...]]
+    exclude_last: bool
+    backbone: str
+    fingerprint: str
+    best: Mapping[str, Mapping[str, float]]
+    tokens: Mapping[str, int]
+
+
+def save_model(folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path) -> None:
+    """Write weights, tokenizer, ``calrec.json`` and the catalogue; the card comes last, so a folder with one is whole.
+
+    Files are written beside the folder and then moved into it, since a run's folder holds other things as well.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
+        part = Path(name)
+        lm.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        shutil.copyfile(items, part / ITEMS)
+        (part / "README.md").write_text(model_card(card), encoding="utf-8")
+        (part / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
+        for file in sorted(part.iterdir(), key=lambda file: file.name == CARD):
+            file.replace(folder / file.name)
+
+
+def is_whole(folder: Path) -> bool:
+    return (folder / CARD).is_file()
+
+
+def load_card(folder: Path) -> RunCard:
+    """Read a run's card.
+
+    Raises:
+        ModelError: the folder is no run.
+    """
+    try:
+        return RunCard.model_validate_json((folder / CARD).read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is no run: it has no {CARD}; make one with `calrec train`") from None
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
+        raise ModelError(f"{folder / CARD}: {where}: {error.errors()[0]['msg']}; train the run again") from None
+
+
+def model_card(card: RunCard) -> str:
+    """The README of the model folder, as model hubs show it."""
+    domains = ", ".join(f"{d.name} ({d.split_hash[:12]})" for stage in card.domains.values() for d in stage)
+    best = "\n".join(
+        f"- {stage}: " + ", ".join(f"{name} {value:.4f}" for name, value in terms.items())
+        for stage, terms in card.best.items()
+    )
+    return (
+        "---\nlibrary_name: transformers\ntags: [recommendation, calrec]\n---\n\n"
+        f"# A CALRec model\n\nFine-tuned by calrec {card.version} from {card.backbone} (weights {card.fingerprint[:12]}) "
+        f"on {domains}.\nIt writes the next item of a purchase history as text; `calrec recommend` maps that to items.\n\n"
+        f"Best validation losses:\n{best}\n"
+    )

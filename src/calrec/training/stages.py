@@ -1,0 +1,201 @@
+"""Stage I on a mixture of domains, Stage II on the target domain from Stage I's weights; either alone."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import calrec
+from calrec.data.store import ITEMS, Domain, load_domain
+from calrec.errors import ConfigError
+from calrec.model.backbones import Backbone, load_backbone
+from calrec.model.towers import Towers
+from calrec.text.encode import SequenceEncoder
+from calrec.text.item_text import ItemText
+from calrec.training.adapt import adapt, merge_adapters
+from calrec.training.alignment import Alignment
+from calrec.training.batches import Collator, TokenBudgetBatches
+from calrec.training.cached import trunk_cache
+from calrec.training.config import StageOne, StageTwo, TrainingPlan
+from calrec.training.run_folder import DomainCard, RunCard, is_whole, load_card, save_model
+from calrec.training.sequences import DomainTexts, Texts, Window, example_windows, training_windows
+from calrec.training.trainer import CalrecTrainer, last_whole_checkpoint, stage_callbacks, training_arguments
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StageData:
+    """All that a stage reads: training and validation windows, and the texts that they share."""
+
+    training: list[Window]
+    validation: list[Window]
+    texts: Texts
+
+    @property
+    def sequences(self) -> list[Any]:
+        windows = [window.sequence for window in (*self.training, *self.validation)]
+        return [*windows, *self.texts.items]
+
+
+def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool = False) -> RunCard:
+    """Train the stages of a plan, going on where an earlier call with the same plan was interrupted.
+
+    Args:
+        plan: what to train.
+        out: the run's folder. Its root holds the final model; a folder for each stage holds checkpoints, logs and,
+            for a stage that another one follows, its model.
+        tell: gets a line of news now and then.
+        use_cpu: leave an accelerator alone.
+
+    Raises:
+        ConfigError: ``out`` holds a run of another plan.
+        DataError, ModelError: the data or the backbone cannot be used.
+    """
+    _keep_plan(plan, out)
+    if is_whole(out):
+        tell(f"{out} is already trained")
+        return load_card(out)
+    loaded = {path: load_domain(path) for stage in plan.stages.values() for path in stage.domains}
+    backbone = load_backbone(plan.model)
+    names = list(plan.stages)
+    card: RunCard | None = None
+    for name, stage in plan.stages.items():
+        folder = out if name == names[-1] else out / name / "model"
+        if is_whole(folder):
+            card = load_card(folder)
+            backbone = _backbone_at(plan, folder, card)
+            continue
+        domains = [loaded[path] for path in stage.domains]
+        tell(f"{name}: {', '.join(domain.name for domain in domains)}")
+        best, tokens = train_stage(plan, stage, domains, backbone, out / name, tell, use_cpu)
+        card = RunCard(
+            version=calrec.__version__,
+            stage=name,
+            plan=plan,
+            domains=dict(card.domains if card else {})
+            | {name: tuple(DomainCard(name=d.name, split_hash=d.split_hash) for d in domains)},
+            exclude_last=domains[-1].exclude_last,
+            backbone=backbone.source,
+            fingerprint=backbone.fingerprint,
+            best=dict(card.best if card else {}) | {name: best},
+            tokens=dict(card.tokens if card else {}) | {name: tokens},
+        )
+        save_model(folder, backbone.lm, backbone.tokenizer, card, domains[-1].path / ITEMS)
+    if card is None:
+        raise ConfigError("the recipe has no stage")
+    return card
+
+
+def _keep_plan(plan: TrainingPlan, out: Path) -> None:
+    """Write the plan into a new run's folder; refuse a folder that holds another one."""
+    path = out / "plan.json"
+    text = plan.model_dump_json(indent=2)
+    if path.exists():
+        before, now = json.loads(path.read_text()), json.loads(text)
+        changed = sorted(key for key in now if before.get(key) != now[key])
+        if changed:
+            raise ConfigError(
+                f"{out} holds a run of another recipe ({', '.join(changed)} differ): choose another --out"
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _backbone_at(plan: TrainingPlan, folder: Path, card: RunCard) -> Backbone:
+    loaded = load_backbone(plan.model.model_copy(update={"backbone": str(folder), "init": "pretrained"}))
+    return Backbone(loaded.lm, loaded.tokenizer, card.fingerprint, card.backbone)
+
+
+def stage_data(plan: TrainingPlan, stage: StageOne | StageTwo, domains: Sequence[Domain], tokenizer: Any) -> StageData:
+    """Encode the domains of a stage.
+
+    The users whose loss is validated are drawn once, from all domains in proportion to their size.
+    """
+    texts, training, validation = Texts(), [], []
+    item_text = ItemText(plan.text)
+    for number, domain in enumerate(domains):
+        catalogue = domain.catalogue_with_texts(item_text)
+        encoder = SequenceEncoder(tokenizer, plan.text, catalogue, plan.lengths)
+        view = DomainTexts(number, encoder, dict(catalogue.positions), texts.keys(encoder))
+        training += training_windows(view, stage.targets, domain.split("train"), domain.training_sequences())
+        validation += example_windows(view, domain.split("valid"))
+    rng = np.random.default_rng((stage.seed, 1))
+    drawn = rng.permutation(len(validation))[: stage.validation_users]
+    return StageData(training, [validation[i] for i in sorted(drawn)], texts)
+
+
+def train_stage(
+    plan: TrainingPlan,
+    stage: StageOne | StageTwo,
+    domains: Sequence[Domain],
+    backbone: Backbone,
+    folder: Path,
+    tell: Tell,
+    use_cpu: bool,
+) -> tuple[dict[str, float], int]:
+    """Train the backbone in place; returns the best validation terms and the tokens that training saw."""
+    data = stage_data(plan, stage, domains, backbone.tokenizer)
+    adapt(backbone.lm, plan.model)
+    towers = Towers(backbone.lm)
+    batches = TokenBudgetBatches(
+        [len(window) for window in data.training],
+        [window.domain for window in data.training],
+        stage.sampling,
+        stage.tokens_per_batch,
+        stage.epochs,
+        stage.token_budget,
+        stage.seed,
+    )
+    trained = sum(p.numel() for p in backbone.lm.parameters() if p.requires_grad)
+    tell(
+        f"{len(data.training):,} sequences, {len(data.texts.items):,} item texts, {batches.tokens:,} tokens in "
+        f"{len(batches):,} batches; {trained / 1e6:.1f} M of {backbone.lm.num_parameters() / 1e6:.1f} M parameters are trained"
+    )
+    passes = batches.tokens / sum(len(window) for window in data.training)
+    cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes)
+    collator = Collator(
+        data.texts,
+        pad_id=0,
+        target_tower=bool(plan.objective.alpha or plan.objective.beta),
+        item_labels=plan.objective.item_weight > 0,
+        trunk=cache,
+    )
+    trainer = CalrecTrainer(
+        Alignment(towers, plan.objective),
+        training_arguments(stage, folder, len(batches), backbone.lm, use_cpu),
+        batches,
+        data.training,
+        data.validation,
+        collator,
+        backbone.tokenizer,
+        stage_callbacks(stage),
+    )
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    merge_adapters(backbone.lm)
+    backbone.lm.requires_grad_(True).eval()
+    best = best_terms(trainer.state.log_history)
+    (folder / "history.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+    del trainer, cache, collator
+    gc.collect()
+    return best, batches.tokens
+
+
+def best_terms(log_history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The validation terms of the best checkpoint, and the step it was reached at."""
+    entries = [entry for entry in log_history if "eval_loss" in entry]
+    best = min(entries, key=lambda entry: entry["eval_loss"], default={})
+    terms = {name.removeprefix("eval_"): value for name, value in best.items() if name.startswith("eval_")}
+    return terms | ({"step": best["step"]} if "step" in best else {})
