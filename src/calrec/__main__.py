@@ -1,0 +1,5 @@
+"""``python -m calrec``."""
+
+from calrec.cli.main import run
+
+run()
