@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="calrec", standalone_mode=False)
     except UsageError as error:
         path = error.ctx.command_path if error.ctx else "calrec"
-        return _fail(f"{error.format_message()} See `{path} --help`.", MISTAKE)
+        return _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`", MISTAKE)
     except CalrecError as error:
         return _fail(str(error), MISTAKE)
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:

@@ -1,0 +1,65 @@
+"""Small stand-ins for what is large outside: a random language model over bytes, and a domain of a dozen users."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# Before anything can import a library that reads them: no test reaches the network, and none competes for the cores.
+os.environ["CALREC_OFFLINE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def backbone():
+    """A `calrec.model.backbones.Backbone`: two layers, width 16, 259 tokens; a fresh one for every test."""
+    from calrec.model.backbones import BackboneSettings, RandomSettings, load_backbone
+
+    shape = RandomSettings(hidden_size=16, layers=2, heads=2)
+    return load_backbone(BackboneSettings(backbone="bytes", init="random", random=shape))
+
+
+@pytest.fixture
+def tiny_lm(backbone):
+    """The backbone's LlamaForCausalLM, in evaluation mode."""
+    return backbone.lm
+
+
+@pytest.fixture(scope="session")
+def byte_tokens():
+    """The tokenizer of single bytes, a PreTrainedTokenizerFast."""
+    from calrec.model.byte_tokenizer import byte_tokenizer
+
+    return byte_tokenizer()
+
+
+@pytest.fixture
+def tiny_domain(tmp_path):
+    """A `calrec.data.store.Domain`, saved in ``tmp_path / "tiny"``: twelve users who walk a ring of nine items."""
+    import polars as pl
+
+    from calrec.data.filters import FilterSettings
+    from calrec.data.prepare import build_domain
+    from calrec.data.sources import Source
+    from calrec.data.store import save
+
+    names = ("apple", "bread", "cheese", "dates", "eggs", "figs", "grapes", "honey", "ice")
+    items = pl.DataFrame(
+        {
+            "item_id": [f"i{place}" for place in range(len(names))],
+            "title": [f"{name} {place}" for place, name in enumerate(names)],
+            "brand": ["farm" if place % 2 else "" for place in range(len(names))],
+        }
+    )
+    walks = [
+        (f"u{user:02}", f"i{(user + (1 + user % 2) * step) % len(names)}", float(step))
+        for user in range(12)
+        for step in range(4 + user % 3)
+    ]
+    interactions = pl.DataFrame(walks, schema=["user_id", "item_id", "timestamp"], orient="row")
+    source = Source("tiny", "test", items, interactions, files={}, text_attributes=("title", "brand"))
+    domain = build_domain(source, FilterSettings(), tmp_path / "tiny")
+    save(domain)
+    return domain
