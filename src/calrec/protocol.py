@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ class Recommender(Protocol):
     @property
     def catalogue(self) -> Catalogue: ...
 
-    def score(self, histories: Sequence[History]) -> NDArray[np.float32]:
+    def score(self, histories: Sequence[History]) -> NDArray[np.floating[Any]]:
         """Scores of all items: shape (len(histories), len(catalogue)), higher is better.
 
         ``-inf`` says that the method does not recommend the item at all; such an item is in no ranking.
@@ -33,7 +33,7 @@ class Recommender(Protocol):
         ...
 
 
-def exclude_last(scores: NDArray[np.float32], catalogue: Catalogue, histories: Sequence[History]) -> None:
+def exclude_last(scores: NDArray[np.floating[Any]], catalogue: Catalogue, histories: Sequence[History]) -> None:
     """Take the last item of every history out of its ranking, in place.
 
     Where consecutive duplicates were dropped from the data, that item is never the answer.
@@ -42,7 +42,7 @@ def exclude_last(scores: NDArray[np.float32], catalogue: Catalogue, histories: S
         row[catalogue.columns(history.item_ids[-1:])] = -np.inf
 
 
-def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.intp]:
     """Columns of the k best scores of one row, in the total order: score first, then item id; ``-inf`` is left out."""
     k = min(k, len(scores))
     if k == 0:
@@ -53,7 +53,7 @@ def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     return candidates[np.argsort(-scores[candidates], kind="stable")][:k]
 
 
-def rankings(scores: NDArray[np.float32], catalogue: Catalogue, k: int) -> list[list[Recommendation]]:
+def rankings(scores: NDArray[np.floating[Any]], catalogue: Catalogue, k: int) -> list[list[Recommendation]]:
     """Rows of scores (H, I) as lists of recommendations."""
     return [
         [

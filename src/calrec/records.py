@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         ids = [item.item_id for item in self.items]
-        if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(ids)):
             raise ValueError("a catalogue's items must be sorted by item_id, each id once")
         if not self.texts:
             object.__setattr__(self, "texts", tuple(item.title for item in self.items))

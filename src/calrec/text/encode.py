@@ -101,8 +101,8 @@ class SequenceEncoder:
                 )
             if len(ids) > room:
                 raise DataError(
-                    f"item {item.item_id}: {len(ids)} tokens, and max_tokens = {self.lengths.max_tokens} leaves room for "
-                    f"{room}; lower the attributes' max_words or raise max_tokens"
+                    f"item {item.item_id}: {len(ids)} tokens, and max_tokens = {self.lengths.max_tokens} leaves "
+                    f"room for {room}; lower the attributes' max_words or raise max_tokens"
                 )
             items.append(np.asarray([*ids, self.end_id], dtype=np.int32))
         return tuple(items)

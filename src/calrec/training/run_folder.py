@@ -94,7 +94,8 @@ def model_card(card: RunCard) -> str:
     )
     return (
         "---\nlibrary_name: transformers\ntags: [recommendation, calrec]\n---\n\n"
-        f"# A CALRec model\n\nFine-tuned by calrec {card.version} from {card.backbone} (weights {card.fingerprint[:12]}) "
-        f"on {domains}.\nIt writes the next item of a purchase history as text; `calrec recommend` maps that to items.\n\n"
+        f"# A CALRec model\n\nFine-tuned by calrec {card.version} from {card.backbone} (weights "
+        f"{card.fingerprint[:12]}) on {domains}.\nIt writes the next item of a purchase history as text; "
+        "`calrec recommend` maps that to items.\n\n"
         f"Best validation losses:\n{best}\n"
     )

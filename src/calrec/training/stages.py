@@ -162,7 +162,8 @@ def train_stage(
     trained = sum(p.numel() for p in backbone.lm.parameters() if p.requires_grad)
     tell(
         f"{len(data.training):,} sequences, {len(data.texts.items):,} item texts, {batches.tokens:,} tokens in "
-        f"{len(batches):,} batches; {trained / 1e6:.1f} M of {backbone.lm.num_parameters() / 1e6:.1f} M parameters are trained"
+        f"{len(batches):,} batches; {trained / 1e6:.1f} M of {backbone.lm.num_parameters() / 1e6:.1f} M parameters "
+        "are trained"
     )
     passes = batches.tokens / sum(len(window) for window in data.training)
     cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes)

@@ -1,0 +1,63 @@
+"""``calrec recommend``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from calrec.records import Recommendation
+
+
+def recommend(
+    run: Annotated[Path, typer.Argument(help="A trained run.")],
+    history: Annotated[
+        list[str], typer.Option(help="An item bought, by id or title; repeat it, oldest first.", metavar="TITLE_OR_ID")
+    ],
+    k: Annotated[int, typer.Option("-k", help="How many recommendations.", min=1)] = 10,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what the model wrote, and the words that match.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change inference, e.g. sampling.n=8.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Recommend the next items for one history.
+
+    Example: calrec recommend runs/pastry --history "Cookies: Sandwich" --history "Donuts: Cake" -k 5 --explain
+    """
+    from rich.console import Console
+
+    from calrec.pipeline import CALRec, InferenceSettings
+    from calrec.settings import read_settings
+
+    recommender = CALRec.from_pretrained(run, settings=read_settings(InferenceSettings, {}, set_ or ()))
+    (ranking,) = recommender.recommend([history], k)
+    if json_:
+        typer.echo(json.dumps([asdict(place) for place in ranking], indent=2, ensure_ascii=False))
+    else:
+        Console().print(ranking_table(ranking, explain))
+
+
+def ranking_table(ranking: list[Recommendation], explain: bool) -> Table:
+    """The ranking as a person reads it; texts are shown as they are, never as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("rank", "item", "text", "score")
+    if explain:
+        table.add_column("the model wrote")
+        table.add_column("words in both")
+    for place in ranking:
+        cells = [str(place.rank), Text(place.item_id), Text(place.text), f"{place.score:.4f}"]
+        if explain and place.trace is not None:
+            cells += [Text(place.trace.generation), Text(" ".join(place.trace.words))]
+        table.add_row(*cells)
+    return table

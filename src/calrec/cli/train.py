@@ -1,0 +1,37 @@
+"""``calrec train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe in YAML, such as recipes/quickstart.yaml.")],
+    out: Annotated[Path, typer.Option(help="The run's folder; training goes on there if it was interrupted.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
+    ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave an accelerator alone.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the run's card as JSON.")] = False,
+) -> None:
+    """Fine-tune a backbone: Stage I on several domains, Stage II on one, or either alone.
+
+    Example: calrec train recipes/small-cpu.yaml --out runs/pastry --set stage_two.domain=domains/PASTRY
+    """
+    from rich.console import Console
+
+    from calrec.recipe import load_recipe
+    from calrec.training.stages import train as train_stages
+
+    news = Console(stderr=True)
+    card = train_stages(load_recipe(recipe, set_ or ()), out, tell=news.print, use_cpu=cpu)
+    if json_:
+        typer.echo(card.model_dump_json(indent=2))
+        return
+    for stage, terms in card.best.items():
+        values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        news.print(f"{stage}: best validation: {values}")
+    news.print(f"The run is in {out}. Next: calrec evaluate {out} --data DOMAIN --split test --out RESULT")
