@@ -1,0 +1,1 @@
+"""From raw purchase logs to a domain on disk: sources, filters, splits, store, audit."""

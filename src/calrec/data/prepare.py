@@ -1,0 +1,62 @@
+"""From a source to a domain on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from calrec.data.filters import FilterSettings, Frames, apply_filters
+from calrec.data.sources import Source, SourceOptions, open_source
+from calrec.data.store import Domain, Manifest, save, split_hash
+
+
+def prepare(
+    spec: str | Path | Sequence[str | Path],
+    out: str | Path,
+    settings: Mapping[str, object] | None = None,
+    options: SourceOptions | None = None,
+    replace: bool = False,
+) -> Domain:
+    """Read a source, filter it and write the domain.
+
+    Args:
+        spec: what ``open_source`` takes.
+        out: the domain's folder.
+        settings: filter settings by name; those not given are the source's defaults.
+        options: how to read the source.
+        replace: whether a different domain in ``out`` is replaced.
+
+    Raises:
+        DataError: the source cannot be read, nobody is left, or ``out`` holds something else.
+    """
+    source = open_source(spec, options)
+    domain = build_domain(source, FilterSettings.model_validate({**source.defaults, **(settings or {})}), Path(out))
+    save(domain, replace)
+    return domain
+
+
+def build_domain(source: Source, settings: FilterSettings, path: Path) -> Domain:
+    """Filter a source's frames; nothing is written."""
+    raw = Frames(source.items, source.interactions)
+    frames, counts = apply_filters(raw, settings, source.text_attributes)
+    items = frames.items.sort("item_id")
+    # apply_filters leaves each user's rows in their order, which the grouping keeps.
+    sequences = (
+        frames.interactions.group_by("user_id", maintain_order=True)
+        .agg(item_ids=pl.col("item_id"), timestamps=pl.col("timestamp"))
+        .sort("user_id")
+    )
+    manifest = Manifest(
+        name=source.name,
+        source=source.form,
+        files=dict(source.files),
+        split_hash=split_hash(items, sequences),
+        settings=settings,
+        attributes=tuple(name for name in items.columns if name != "item_id"),
+        text_attributes=tuple(source.text_attributes),
+        skipped_lines=source.skipped_lines,
+        counts=counts,
+    )
+    return Domain(path, items, sequences, manifest)

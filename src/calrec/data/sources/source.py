@@ -1,0 +1,120 @@
+"""What every source yields, and the cleaning that all of them share."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from calrec.errors import DataError
+from calrec.settings import Settings
+
+PAPER_ATTRIBUTES = ("title", "category", "brand", "price")
+"""The attributes of the paper's item text."""
+
+
+class SourceOptions(Settings):
+    """How to read, where the source leaves a choice.
+
+    Attributes:
+        items: the file of the items, where the source's own name does not tell.
+        user_column: name of the users' column of a table.
+        item_column: name of the items' column of a table, in both files.
+        time_column: name of the times' column of a table.
+        title_column: name of the titles' column of a table.
+        skip_bad_lines: skip and count the JSON lines that cannot be read.
+    """
+
+    items: Path | None = None
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    title_column: str = "title"
+    skip_bad_lines: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw data in the common form.
+
+    Attributes:
+        name: of the domain.
+        form: of the source, e.g. ``amazon-2018``.
+        items: ``item_id`` and attribute columns, all str, empty where unknown; ``title`` is always there.
+        interactions: ``user_id``, ``item_id`` (str) and ``timestamp`` (float), in the source's order.
+        files: name -> SHA-256 of every file that was read.
+        text_attributes: the columns that make an item's text.
+        defaults: filter settings in which this source differs from the general defaults.
+        skipped_lines: how many bad lines were skipped.
+    """
+
+    name: str
+    form: str
+    items: pl.DataFrame
+    interactions: pl.DataFrame
+    files: Mapping[str, str]
+    text_attributes: Sequence[str]
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    skipped_lines: int = 0
+
+
+def paper_attributes(items: pl.DataFrame) -> tuple[str, ...]:
+    """Those of the paper's attributes that the items have."""
+    return tuple(name for name in PAPER_ATTRIBUTES if name in items.columns)
+
+
+def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """``item_id`` and attributes as clean str, each id once, in the order of the ids.
+
+    Of several rows with one id the fullest wins, attribute by attribute in the alphabet, so that the order of the rows
+    does not count.
+
+    Raises:
+        DataError: an item without an id.
+    """
+    missing = items["item_id"].null_count()
+    if missing:
+        raise DataError(f"{path}: {missing} items have no id: give each an id, or leave it out")
+    attributes = [name for name in items.columns if name != "item_id"]
+    items = items.select(pl.col("item_id").cast(pl.String), *(clean_text(pl.col(name)) for name in attributes))
+    by_fullness = items.sort(["item_id", *attributes], descending=[False, *(True for _ in attributes)])
+    return by_fullness.unique("item_id", keep="first", maintain_order=True)
+
+
+def clean_text(column: pl.Expr) -> pl.Expr:
+    """One line of text: HTML entities unescaped, runs of white space and control characters made one blank."""
+    text = column.cast(pl.String).fill_null("")
+    unescaped = text.map_elements(html.unescape, return_dtype=pl.String)
+    return (
+        pl.when(text.str.contains("&", literal=True))
+        .then(unescaped)
+        .otherwise(text)
+        .str.replace_all(r"[\s\p{Cc}\u2028\u2029]+", " ")
+        .str.strip_chars()
+    )
+
+
+def clean_interactions(interactions: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """``user_id``, ``item_id`` and ``timestamp`` in their types; datetimes become seconds since 1970.
+
+    Raises:
+        DataError: a value is missing or is no time; the row is named, counted from 1 without the header.
+    """
+    time = interactions["timestamp"]
+    if time.dtype == pl.Date or isinstance(time.dtype, pl.Datetime):
+        stamp = pl.col("timestamp").cast(pl.Datetime("us")).dt.epoch("us") / 1e6
+    else:
+        stamp = pl.col("timestamp").cast(pl.Float64, strict=False)
+    frame = interactions.select(
+        pl.col("user_id").cast(pl.String), pl.col("item_id").cast(pl.String), stamp.fill_nan(None).alias("timestamp")
+    )
+    for name in frame.columns:
+        bad = frame[name].is_null()
+        if bad.any():
+            row = bad.arg_max() or 0
+            value = interactions[name][row]
+            raise DataError(f"{path}: row {row + 1}: {name} is {value!r}: mend or remove it ({bad.sum()} such rows)")
+    return frame
