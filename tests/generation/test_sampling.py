@@ -11,7 +11,11 @@ from calrec.errors import DataError, ModelError
 from calrec.generation import Prompt, SamplingSettings, sample
 
 END = 5
-SETTINGS = SamplingSettings(n=8, max_new_tokens=10, batch_users=4)
+
+
+@pytest.fixture(params=["rows", "tree"])
+def settings(request):
+    return SamplingSettings(n=8, max_new_tokens=10, batch_users=4, mode=request.param)
 
 
 def same(ours, theirs):
@@ -21,8 +25,8 @@ def same(ours, theirs):
         assert [draw.log_prob for draw in left] == pytest.approx([draw.log_prob for draw in right], rel=1e-9)
 
 
-def test_counts_order_and_ends(lm, users):
-    results = sample(lm, users[:40], END, SETTINGS)
+def test_counts_order_and_ends(lm, users, settings):
+    results = sample(lm, users[:40], END, settings)
     assert len(results) == 40
     lengths = set()
     for draws in results:
@@ -36,8 +40,8 @@ def test_counts_order_and_ends(lm, users):
     assert {1, 10} <= lengths  # both ways to end were met
 
 
-def test_log_probs_are_those_of_a_separate_pass_at_temperature_1(lm, users):
-    for user, draws in zip(users, sample(lm, users[:10], END, SETTINGS), strict=False):
+def test_log_probs_are_those_of_a_separate_pass_at_temperature_1(lm, users, settings):
+    for user, draws in zip(users, sample(lm, users[:10], END, settings), strict=False):
         for draw in draws:
             ids = torch.tensor([user.token_ids + draw.token_ids])
             log_probs = lm(ids).logits[0, len(user.token_ids) - 1 : -1].log_softmax(-1)
@@ -45,27 +49,27 @@ def test_log_probs_are_those_of_a_separate_pass_at_temperature_1(lm, users):
             assert draw.log_prob == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_neither_order_nor_batch_changes_a_sample(lm, users):
+def test_neither_order_nor_batch_changes_a_sample(lm, users, settings):
     users = users[:30]
-    alone = [sample(lm, [user], END, SETTINGS)[0] for user in users]
+    alone = [sample(lm, [user], END, settings)[0] for user in users]
     for size in (1, 7, 30):
-        same(sample(lm, users, END, SETTINGS.model_copy(update={"batch_users": size})), alone)
-    same(sample(lm, users[::-1], END, SETTINGS), alone[::-1])
+        same(sample(lm, users, END, settings.model_copy(update={"batch_users": size})), alone)
+    same(sample(lm, users[::-1], END, settings), alone[::-1])
 
 
-def test_fewer_samples_are_the_first_of_more(lm, users):
-    few, many = (sample(lm, users[:10], END, SETTINGS.model_copy(update={"n": n})) for n in (1, 8))
+def test_fewer_samples_are_the_first_of_more(lm, users, settings):
+    few, many = (sample(lm, users[:10], END, settings.model_copy(update={"n": n})) for n in (1, 8))
     for one, eight in zip(few, many, strict=True):
         assert len(one) == 1
         assert one[0].token_ids in {draw.token_ids for draw in eight}
 
 
-def test_seed_and_key_change_the_samples(lm):
+def test_seed_and_key_change_the_samples(lm, settings):
     tokens = (1, 2, 3)
-    base = sample(lm, [Prompt("a", tokens)], END, SETTINGS)
-    assert sample(lm, [Prompt("a", tokens)], END, SETTINGS) == base
-    assert sample(lm, [Prompt("b", tokens)], END, SETTINGS) != base
-    assert sample(lm, [Prompt("a", tokens)], END, SETTINGS.model_copy(update={"seed": 1})) != base
+    base = sample(lm, [Prompt("a", tokens)], END, settings)
+    assert sample(lm, [Prompt("a", tokens)], END, settings) == base
+    assert sample(lm, [Prompt("b", tokens)], END, settings) != base
+    assert sample(lm, [Prompt("a", tokens)], END, settings.model_copy(update={"seed": 1})) != base
 
 
 def test_samples_follow_the_model(lm):
@@ -90,42 +94,42 @@ def test_samples_follow_the_model(lm):
     assert chisquare([*observed, 8192 - sum(observed)], [*wanted, 8192 - sum(wanted)]).pvalue > 1e-3
 
 
-def test_one_token_and_no_users(lm, users):
-    for draws in sample(lm, users[:5], END, SETTINGS.model_copy(update={"max_new_tokens": 1})):
+def test_one_token_and_no_users(lm, users, settings):
+    for draws in sample(lm, users[:5], END, settings.model_copy(update={"max_new_tokens": 1})):
         assert all(len(draw.token_ids) == 1 for draw in draws)
-    assert sample(lm, [], END, SETTINGS) == []
+    assert sample(lm, [], END, settings) == []
 
 
-def test_progress_and_the_training_mode(lm, users):
+def test_progress_and_the_training_mode(lm, users, settings):
     done = []
     lm.train()
     try:
-        sample(lm, users[:9], END, SETTINGS, progress=done.append)
+        sample(lm, users[:9], END, settings, progress=done.append)
         assert lm.training
     finally:
         lm.eval()
     assert done == [4, 8, 9]
 
 
-def test_out_of_memory_halves_the_batch(lm, users, monkeypatch, caplog):
-    expected, forward = sample(lm, users[:8], END, SETTINGS), lm.forward
+def test_out_of_memory_halves_the_batch(lm, users, monkeypatch, caplog, settings):
+    expected, forward = sample(lm, users[:8], END, settings), lm.forward
 
     def small_memory(*args, **kwargs):
-        if len(kwargs["input_ids"]) > 2 * SETTINGS.n:
+        if kwargs["input_ids"].numel() > 24:
             raise torch.OutOfMemoryError("too much")
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(lm, "forward", small_memory)
     with caplog.at_level(logging.WARNING):
-        same(sample(lm, users[:8], END, SETTINGS), expected)
+        same(sample(lm, users[:8], END, settings), expected)
     assert "out of memory with 4 users in a batch; going on with 2" in caplog.text
 
 
-def test_prompts_that_cannot_be_continued(lm):
+def test_prompts_that_cannot_be_continued(lm, settings):
     with pytest.raises(DataError, match="'nobody' has no tokens"):
-        sample(lm, [Prompt("nobody", ())], END, SETTINGS)
+        sample(lm, [Prompt("nobody", ())], END, settings)
     with pytest.raises(ModelError, match="'long' has 90 tokens, with 10 to generate 4 more than the model's 96"):
-        sample(lm, [Prompt("long", (1,) * 90)], END, SETTINGS)
+        sample(lm, [Prompt("long", (1,) * 90)], END, settings)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What the model writes: samples that are exact and cheap."""
 
 from calrec.generation.draws import Draw, Prompt
-from calrec.generation.sampling import SamplingSettings, sample
+from calrec.generation.sampling import sample
+from calrec.generation.settings import SamplingSettings
+from calrec.generation.trie import ItemTrie
 
-__all__ = ["Draw", "Prompt", "SamplingSettings", "sample"]
+__all__ = ["Draw", "ItemTrie", "Prompt", "SamplingSettings", "sample"]

@@ -11,26 +11,30 @@ from transformers import PreTrainedModel
 
 from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order, uniforms
 from calrec.generation.prefill import prefill
+from calrec.generation.settings import SamplingSettings
 
 
 @torch.inference_mode()
 def sample_rows(
-    lm: PreTrainedModel, prompts: Sequence[Prompt], end_id: int, n: int, temperature: float, length: int, seed: int
+    lm: PreTrainedModel, prompts: Sequence[Prompt], end_id: int, settings: SamplingSettings
 ) -> list[list[Draw]]:
-    """Draw n samples of at most ``length`` tokens for each prompt; see `calrec.generation.sample`."""
+    """Draw the samples of each prompt; see `calrec.generation.sample`."""
+    n, length = settings.n, settings.max_new_tokens
     start = prefill(lm, prompts)
     cache, mask = start.cache, start.mask.repeat_interleave(n, dim=0)
     cache.batch_repeat_interleave(n)
     logits, positions = start.logits.repeat_interleave(n, dim=0), start.lengths.repeat_interleave(n)
-    numbers = torch.from_numpy(np.concatenate([uniforms(seed, prompt.key, n, length) for prompt in prompts])).to(
-        lm.device
-    )
+    numbers = torch.from_numpy(
+        np.concatenate([uniforms(settings.seed, prompt.key, n, length) for prompt in prompts])
+    ).to(lm.device)
 
     written: list[list[int]] = [[] for _ in range(len(prompts) * n)]
     log_probs = torch.zeros(len(written), dtype=torch.float64, device=lm.device)
     rows = torch.arange(len(written), device=lm.device)
     for position in range(length):
-        tokens, gained = (drawn[:, 0] for drawn in draw_tokens(logits, numbers[rows, position, None], temperature))
+        tokens, gained = (
+            drawn[:, 0] for drawn in draw_tokens(logits, numbers[rows, position, None], settings.temperature)
+        )
         log_probs[rows] += gained
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             written[row].append(token)

@@ -6,33 +6,18 @@ import logging
 from collections.abc import Callable, Sequence
 
 import torch
-from pydantic import Field
 from transformers import PreTrainedModel
 
+from calrec.errors import ConfigError
 from calrec.generation.draws import Draw, Prompt
 from calrec.generation.prefill import check_prompts
+from calrec.generation.prefix_tree import sample_tree
 from calrec.generation.rows import sample_rows
-from calrec.settings import Settings
+from calrec.generation.settings import SamplingSettings
+from calrec.generation.speculation import CatalogueDrafter
+from calrec.generation.trie import ItemTrie
 
 logger = logging.getLogger(__name__)
-
-
-class SamplingSettings(Settings):
-    """How many samples are drawn, and how; 32 samples at temperature 0.5 are the paper's.
-
-    Attributes:
-        n: samples a user.
-        temperature: of the draws; log-probabilities are always those of temperature 1.
-        max_new_tokens: a sample that did not end by then is cut there.
-        seed: with the user's key, the source of all random numbers.
-        batch_users: users computed together; it changes speed and memory, never a sample.
-    """
-
-    n: int = Field(default=32, ge=1, le=1024)
-    temperature: float = Field(default=0.5, ge=0.01, le=10)
-    max_new_tokens: int = Field(default=64, ge=1, le=4096)
-    seed: int = Field(default=0, ge=0)
-    batch_users: int = Field(default=8, ge=1, le=4096)
 
 
 def sample(
@@ -40,6 +25,7 @@ def sample(
     prompts: Sequence[Prompt],
     end_id: int,
     settings: SamplingSettings | None = None,
+    trie: ItemTrie | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[Draw]]:
     """Draw continuations of every prompt.
@@ -52,16 +38,21 @@ def sample(
         prompts: the users; equal keys and tokens give equal samples.
         end_id: the token that ends an item.
         settings: `SamplingSettings`.
+        trie: the catalogue, which ``mode=draft`` guesses from.
         progress: called with the number of users done, after each batch.
 
     Returns:
         For each prompt, in the order given, its distinct draws, the most probable first; their counts sum to n.
 
     Raises:
+        ConfigError: ``mode=draft`` without a trie.
         DataError: a prompt without tokens.
         ModelError: a prompt longer than the model's positions, or logits that are not finite.
     """
     settings = settings or SamplingSettings()
+    if settings.mode == "draft" and trie is None:
+        raise ConfigError("mode=draft guesses from the catalogue, but no trie was given: give one, or set mode=tree")
+    drafter = CatalogueDrafter(trie) if settings.mode == "draft" and trie is not None else None
     check_prompts(lm, prompts, settings.max_new_tokens)
     # The longest come first: if memory is short, that shows at once.
     order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place].token_ids))
@@ -71,7 +62,7 @@ def sample(
     try:
         for first in range(0, len(order), settings.batch_users):
             places = order[first : first + settings.batch_users]
-            draws = _sample_batch(lm, [prompts[place] for place in places], end_id, settings)
+            draws = _sample_batch(lm, [prompts[place] for place in places], end_id, settings, drafter)
             results.update(zip(places, draws, strict=True))
             if progress is not None:
                 progress(len(results))
@@ -81,12 +72,16 @@ def sample(
 
 
 def _sample_batch(
-    lm: PreTrainedModel, prompts: Sequence[Prompt], end_id: int, settings: SamplingSettings
+    lm: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    end_id: int,
+    settings: SamplingSettings,
+    drafter: CatalogueDrafter | None,
 ) -> list[list[Draw]]:
     try:
-        return sample_rows(
-            lm, prompts, end_id, settings.n, settings.temperature, settings.max_new_tokens, settings.seed
-        )
+        if settings.mode == "rows":
+            return sample_rows(lm, prompts, end_id, settings)
+        return sample_tree(lm, prompts, end_id, settings, drafter)
     except torch.OutOfMemoryError:
         if len(prompts) == 1:
             raise
@@ -95,4 +90,8 @@ def _sample_batch(
     logger.warning("out of memory with %d users in a batch; going on with %d", len(prompts), half)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return [draws for part in (prompts[:half], prompts[half:]) for draws in _sample_batch(lm, part, end_id, settings)]
+    return [
+        draws
+        for part in (prompts[:half], prompts[half:])
+        for draws in _sample_batch(lm, part, end_id, settings, drafter)
+    ]

@@ -1,0 +1,244 @@
+"""Trees of tokens that grow from users' prompts, each node computed once.
+
+The nodes of all users run through the model as one packed row, so nothing is padded outside of attention, and a user's
+prompt is attended to in one place by all of its nodes instead of being copied for each sample. transformers makes room
+for this by its attention interface: the forest is the attention function's keyword, and keeps keys and values itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AttentionInterface, PreTrainedModel
+
+from calrec.errors import ModelError
+from calrec.generation.draws import Prompt
+
+_ATTENTION = "calrec_forest"
+
+
+def _forest_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    forest: _Pass,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    if softcap is not None or s_aux is not None:
+        raise ModelError(
+            f"{type(module).__name__} caps its scores or has sinks, which trees cannot share yet: sample with mode=rows"
+        )
+    return forest.attend(module.layer_idx, query, key, value, scaling, sliding_window), None
+
+
+AttentionInterface.register(_ATTENTION, _forest_attention)
+
+
+@contextmanager
+def forest_attention(lm: PreTrainedModel) -> Iterator[None]:
+    """Within the context the model attends through a `Forest`; what it had before comes back after.
+
+    Raises:
+        ModelError: the model does not go through transformers' attention interface.
+    """
+    before = lm.config._attn_implementation
+    lm.set_attn_implementation(_ATTENTION)
+    if lm.config._attn_implementation != _ATTENTION:
+        raise ModelError(f"{type(lm).__name__} has an attention of its own, without trees: sample with mode=rows")
+    try:
+        yield
+    finally:
+        lm.set_attn_implementation(before)
+
+
+class _Store:
+    """Keys and values of every layer: (B, G, C, D) each, a row a user; columns are added as they are needed."""
+
+    def __init__(self, users: int) -> None:
+        self._users = users
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def write(self, layer: int, key: Tensor, value: Tensor, place: tuple[Tensor, Tensor], width: int) -> list[Tensor]:
+        """Put (1, G, N, D) at N places (user, column), and give back the layer's first ``width`` columns."""
+        held = self._layers.get(layer) or (key.new_zeros(0), value.new_zeros(0))
+        grown = []
+        for old, new in zip(held, (key[0].transpose(0, 1), value[0].transpose(0, 1)), strict=True):
+            if not old.numel():
+                # Zeros and not merely room: what is masked is still multiplied, by zero.
+                old = new.new_zeros(self._users, new.shape[1], width, new.shape[2])
+            elif old.shape[2] < width:
+                old = F.pad(old, (0, 0, 0, max(width - old.shape[2], old.shape[2] // 4)))
+            old[place[0], :, place[1]] = new
+            grown.append(old)
+        self._layers[layer] = (grown[0], grown[1])
+        return [tensor[:, :, :width] for tensor in grown]
+
+    def keep(self, users: Tensor) -> None:
+        self._users = len(users)
+        self._layers = {layer: (keys[users], values[users]) for layer, (keys, values) in self._layers.items()}
+
+
+@dataclass
+class _Pass:
+    """One run of N packed nodes through the model.
+
+    Attributes:
+        store: what earlier passes left.
+        users: (N,) row of each node in the store; ``columns``: (N,) its column there.
+        slots: (N,) its place among the nodes of its user in this pass.
+        visible: (B, S, C) which columns each slot attends to.
+        distance: (B, S, C) how many tokens a column lies before a slot.
+    """
+
+    store: _Store
+    users: Tensor
+    columns: Tensor
+    slots: Tensor
+    visible: Tensor
+    distance: Tensor
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
+        """Attention: query (1, H, N, D), key and value (1, G, N, D) to output (1, N, H, D)."""
+        keys, values = self.store.write(layer, key, value, (self.users, self.columns), self.visible.shape[2])
+        (users, slots, _), (_, heads, nodes, size), groups = self.visible.shape, query.shape, key.shape[1]
+        padded = query.new_zeros(users, slots, heads, size)
+        padded[self.users, self.slots] = query[0].transpose(0, 1)
+        # The heads that share keys stand one below the other as more queries, so that keys need no copy a head.
+        stacked = padded.view(users, slots, groups, heads // groups, size).permute(0, 2, 3, 1, 4)
+        mask = self.visible if window is None else self.visible & (self.distance < window)
+        output = F.scaled_dot_product_attention(
+            stacked.reshape(users, groups, -1, size),
+            keys,
+            values,
+            attn_mask=mask[:, None].repeat(1, 1, heads // groups, 1),
+            scale=scaling,
+        )
+        unstacked = output.view(users, groups, heads // groups, slots, -1).permute(0, 3, 1, 2, 4)
+        return unstacked[self.users, self.slots].reshape(1, nodes, heads, -1)
+
+
+class Forest:
+    """A tree for each user: the prompt is its trunk, and nodes grow from it, each a token that follows its parent.
+
+    A node is known by its user and its column, the place of its keys and values in the user's row. To be used within
+    `forest_attention`.
+
+    Args:
+        lm: the model.
+        prompts: B users, each with at least one token.
+
+    Attributes:
+        tips: (B,) column of each prompt's last token: the parent of the first nodes.
+        logits: (B, V) for the token after each prompt.
+    """
+
+    def __init__(self, lm: PreTrainedModel, prompts: Sequence[Prompt]) -> None:
+        self._lm = lm
+        self._store = _Store(len(prompts))
+        self._trunks = np.array([len(prompt.token_ids) for prompt in prompts])
+        self._filled = np.zeros_like(self._trunks)
+        self._parents = np.zeros((len(prompts), 0), dtype=np.int64)
+        self._depths = np.zeros((len(prompts), 0), dtype=np.int64)
+        self.tips = self._trunks - 1
+        users = np.repeat(np.arange(len(prompts)), self._trunks)
+        tokens = np.concatenate([np.array(prompt.token_ids) for prompt in prompts])
+        columns = self._add(users)
+        width = self._filled.max()
+        self._depths[:] = np.arange(width)
+        visible = np.repeat(np.tri(width, dtype=bool)[None], len(prompts), axis=0)
+        self.logits = self._run(tokens, users, columns, columns, visible, keep=self._trunks.cumsum() - 1)
+
+    def grow(
+        self, users: Sequence[int], parents: Sequence[int], tokens: Sequence[int]
+    ) -> tuple[NDArray[np.int64], Tensor]:
+        """Add N nodes and compute them in one pass.
+
+        Args:
+            users: whose tree each node belongs to.
+            parents: the column of the node that it follows; for one that stands before it in this very call, -1 minus
+                its place in the call.
+            tokens: its token.
+
+        Returns:
+            The nodes' columns (N,), and the logits (N, V) for the token after each.
+        """
+        owners, above = np.array(users), np.array(parents)
+        first = self._filled.copy()
+        columns = self._add(owners)
+        in_call = above < 0
+        above[in_call] = columns[-1 - above[in_call]]
+        self._parents[owners, columns] = above
+        for owner, column, parent in zip(owners, columns, above, strict=True):  # parents come before their children
+            self._depths[owner, column] = self._depths[owner, parent] + 1
+        slots = columns - first[owners]
+        visible = np.zeros((len(self._trunks), slots.max() + 1, self._filled.max()), dtype=bool)
+        visible |= (np.arange(visible.shape[2]) < self._trunks[:, None])[:, None]
+        path, nodes = columns, np.arange(len(columns))
+        while len(nodes):  # one step towards the trunks, all nodes at once
+            visible[owners[nodes], slots[nodes], path] = True
+            path = self._parents[owners[nodes], path]
+            above_trunk = path >= self._trunks[owners[nodes]]
+            path, nodes = path[above_trunk], nodes[above_trunk]
+        return columns, self._run(np.array(tokens), owners, columns, slots, visible, keep=np.arange(len(columns)))
+
+    def keep(self, users: Sequence[int]) -> None:
+        """Free the trees of all other users; those kept are numbered anew, in the order given."""
+        rows = np.asarray(users)
+        self._store.keep(torch.from_numpy(rows).to(self._lm.device))
+        self._trunks, self._filled, self.tips = self._trunks[rows], self._filled[rows], self.tips[rows]
+        self._parents, self._depths = self._parents[rows], self._depths[rows]
+
+    def _add(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Columns for new nodes: each user's next free ones, in the order of the call."""
+        columns = np.empty_like(users)
+        for place, user in enumerate(users):
+            columns[place] = self._filled[user]
+            self._filled[user] += 1
+        missing = self._filled.max() - self._parents.shape[1]
+        if missing > 0:
+            self._parents = np.pad(self._parents, ((0, 0), (0, missing)))
+            self._depths = np.pad(self._depths, ((0, 0), (0, missing)))
+        return columns
+
+    def _run(
+        self,
+        tokens: NDArray[np.int64],
+        users: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        visible: NDArray[np.bool_],
+        keep: NDArray[np.int64],
+    ) -> Tensor:
+        def on_device(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(array).to(self._lm.device)
+
+        depths = np.zeros(visible.shape[:2], dtype=np.int64)
+        depths[users, slots] = self._depths[users, columns]
+        distance = depths[:, :, None] - self._depths[:, None, : visible.shape[2]]
+        arrays = (users, columns, slots, visible, distance)
+        output = self._lm(
+            input_ids=on_device(tokens)[None],
+            position_ids=on_device(depths[users, slots])[None],
+            use_cache=False,
+            logits_to_keep=on_device(keep),
+            forest=_Pass(self._store, *map(on_device, arrays)),
+        )
+        logits: Tensor = output.logits[0]
+        return logits

@@ -1,0 +1,154 @@
+"""A user's samples as one prefix tree: what they share is computed once, and they are the samples of separate rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order, uniforms
+from calrec.generation.forest import Forest, forest_attention
+from calrec.generation.settings import SamplingSettings
+
+
+class Drafter(Protocol):
+    """What guesses how a beginning goes on, so that several positions are verified in one pass."""
+
+    def propose(self, tokens: tuple[int, ...], count: int, depth: int) -> list[tuple[int, int]]:
+        """Guess where ``count`` samples go that have drawn ``tokens``, down to ``depth`` tokens in all.
+
+        Returns:
+            A small tree, parents first; of each node the place of its parent in this list, -1 for the last of
+            ``tokens``, and its token.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """Samples of one user that have drawn the same tokens.
+
+    Attributes:
+        node: column of the last token where the branch stands on a computed node, of the one before where it waits.
+        row: place of the node's logits in the last pass.
+    """
+
+    user: int
+    samples: NDArray[np.int64]
+    tokens: tuple[int, ...]
+    log_prob: float
+    node: int
+    row: int
+
+
+def sample_tree(
+    lm: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    end_id: int,
+    settings: SamplingSettings,
+    drafter: Drafter | None = None,
+) -> list[list[Draw]]:
+    """Draw the samples of each prompt; see `calrec.generation.sample`.
+
+    What a ``drafter`` guesses is computed beside what is needed, and the samples walk through it as far as their own
+    random numbers lead them there: a wrong guess costs time and changes nothing.
+    """
+    with forest_attention(lm), torch.inference_mode():
+        return _Samplers(lm, prompts, end_id, settings, drafter).run()
+
+
+class _Samplers:
+    """The samples of a batch of users, on their way from the prompts to their ends."""
+
+    def __init__(
+        self,
+        lm: PreTrainedModel,
+        prompts: Sequence[Prompt],
+        end_id: int,
+        settings: SamplingSettings,
+        drafter: Drafter | None,
+    ) -> None:
+        self._end_id, self._settings, self._drafter = end_id, settings, drafter
+        self._numbers = [uniforms(settings.seed, prompt.key, settings.n, settings.max_new_tokens) for prompt in prompts]
+        self._forest = Forest(lm, prompts)
+        self._logits: Tensor = self._forest.logits
+        self._rows = {user: user for user in range(len(prompts))}
+        self._guesses: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self._draws: list[list[Draw]] = [[] for _ in prompts]
+
+    def run(self) -> list[list[Draw]]:
+        samples, tips = np.arange(self._settings.n), self._forest.tips.tolist()
+        standing = [_Branch(user, samples, (), 0.0, tip, row=user) for user, tip in enumerate(tips)]
+        while waiting := self._walk(standing):
+            self._release(waiting)
+            standing = self._compute(waiting)
+        return [in_order(draws) for draws in self._draws]
+
+    def _walk(self, standing: list[_Branch]) -> list[_Branch]:
+        """Draw until every sample has ended or waits on a node that is not computed; give back those that wait."""
+        waiting = []
+        while standing:
+            children, standing = list(self._split(standing)), []
+            for branch in children:
+                guess = self._guesses.get((branch.user, branch.node, branch.tokens[-1]))
+                if branch.tokens[-1] == self._end_id or len(branch.tokens) == self._settings.max_new_tokens:
+                    self._draws[branch.user].append(Draw(branch.tokens, branch.log_prob, len(branch.samples)))
+                elif guess is not None:
+                    standing.append(replace(branch, node=guess[0], row=guess[1]))
+                else:
+                    waiting.append(branch)
+        return waiting
+
+    def _split(self, standing: Sequence[_Branch]) -> Iterator[_Branch]:
+        """Draw the next token of every sample; those of a branch that draw the same one stay together."""
+        numbers = np.zeros((len(standing), max(len(branch.samples) for branch in standing)))
+        for row, branch in zip(numbers, standing, strict=True):
+            row[: len(branch.samples)] = self._numbers[branch.user][branch.samples, len(branch.tokens)]
+        device = self._logits.device
+        logits = self._logits[torch.tensor([branch.row for branch in standing], device=device)]
+        drawn = draw_tokens(logits, torch.from_numpy(numbers).to(device), self._settings.temperature)
+        for branch, tokens, gains in zip(standing, *(tensor.cpu().numpy() for tensor in drawn), strict=True):
+            tokens = tokens[: len(branch.samples)]
+            for token, first in zip(*(found.tolist() for found in np.unique(tokens, return_index=True)), strict=True):
+                yield replace(
+                    branch,
+                    samples=branch.samples[tokens == token],
+                    tokens=(*branch.tokens, token),
+                    log_prob=branch.log_prob + float(gains[first]),
+                )
+
+    def _release(self, waiting: Sequence[_Branch]) -> None:
+        """Free the trees of users whose samples have all ended."""
+        users = sorted({branch.user for branch in waiting})
+        if len(users) < len(self._rows):
+            self._forest.keep([self._rows[user] for user in users])
+            self._rows = {user: row for row, user in enumerate(users)}
+
+    def _compute(self, waiting: Sequence[_Branch]) -> list[_Branch]:
+        """Compute the nodes that the branches wait for, and the guesses below them."""
+        nodes: list[tuple[int, int, int]] = []  # user, parent, token
+        places = []
+        for branch in waiting:
+            place = len(nodes)
+            places.append(place)
+            nodes.append((branch.user, branch.node, branch.tokens[-1]))
+            if self._drafter is not None:
+                depth = self._settings.max_new_tokens - 1
+                for parent, token in self._drafter.propose(branch.tokens, len(branch.samples), depth):
+                    nodes.append((branch.user, -2 - place - parent, token))
+        users, parents, tokens = zip(*nodes, strict=True)
+        columns, self._logits = self._forest.grow([self._rows[user] for user in users], parents, tokens)
+        self._guesses = {
+            (user, int(columns[-1 - parent]), token): (int(columns[place]), place)
+            for place, (user, parent, token) in enumerate(nodes)
+            if parent < 0
+        }
+        return [
+            replace(branch, node=int(columns[place]), row=place) for branch, place in zip(waiting, places, strict=True)
+        ]

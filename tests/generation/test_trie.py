@@ -1,0 +1,52 @@
+"""The trie against plain prefixes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calrec.errors import DataError
+from calrec.generation import ItemTrie
+
+END = 5
+items = st.lists(
+    st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=4).map(lambda tokens: (*tokens, END)),
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(items, st.lists(st.sampled_from([0, 1, 2, END]), max_size=5))
+def test_nodes_are_beginnings(sequences, tokens):
+    trie, beginning = ItemTrie(sequences), tuple(tokens)
+    below = [column for column, item in enumerate(sequences) if item[: len(beginning)] == beginning]
+    node = trie.find(beginning)
+    if node is None:
+        assert not below
+        return
+    assert trie.columns(node).tolist() == below
+    assert len(node) == len(below)
+    assert trie.is_leaf(node) == (beginning in sequences)
+    children = dict(trie.children(node))
+    assert list(children) == sorted(
+        {sequences[column][len(beginning)] for column in below} if END not in tokens else []
+    )
+    for token, child in children.items():
+        assert trie.child(node, token) == child == trie.find((*beginning, token))
+    assert (*beginning, *trie.tail(node)) in [sequences[column] for column in below]
+
+
+def test_items_of_one_sequence_share_a_leaf():
+    trie = ItemTrie([(1, END), (2, 3, END), (1, END)])
+    leaf = trie.find((1, END))
+    assert leaf is not None
+    assert trie.is_leaf(leaf)
+    assert trie.columns(leaf).tolist() == [0, 2]
+    assert trie.child(leaf, 1) is None
+    assert trie.find((7,)) is None
+
+
+def test_catalogues_that_cannot_be_generated():
+    with pytest.raises(DataError, match="empty"):
+        ItemTrie([])
+    with pytest.raises(DataError, match="column 1 has no tokens"):
+        ItemTrie([(1, END), (END,)])
