@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from calrec import __version__
+from calrec.cli.recommend import recommend
+from calrec.cli.train import train
 from calrec.errors import CalrecError
 
 DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -25,6 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
+for command in (train, recommend):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
