@@ -24,7 +24,7 @@ quickstart: install
 
 # pytest comes last, so that its summary is the last line.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet
 
 format: install
 	$(BIN)/ruff format
