@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 # Before anything can import a library that reads them: no test reaches the network, and none competes for the cores.
 os.environ["CALREC_OFFLINE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("calrec", deadline=None)
+settings.load_profile("calrec")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from calrec import __version__
+from calrec.cli import data
 from calrec.cli.recommend import recommend
 from calrec.cli.train import train
 from calrec.errors import CalrecError
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
+app.add_typer(data.app, name="data")
 for command in (train, recommend):
     app.command()(command)
 
