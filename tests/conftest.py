@@ -11,6 +11,7 @@ from hypothesis import settings
 os.environ["CALREC_OFFLINE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("calrec", deadline=None)

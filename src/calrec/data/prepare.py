@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
+from pydantic import ValidationError
 
 from calrec.data.filters import FilterSettings, Frames, apply_filters
 from calrec.data.sources import Source, SourceOptions, open_source
 from calrec.data.store import Domain, Manifest, save, split_hash
+from calrec.errors import ConfigError
 
 
 def prepare(
@@ -29,12 +31,21 @@ def prepare(
         replace: whether a different domain in ``out`` is replaced.
 
     Raises:
+        ConfigError: a setting is unknown or out of range.
         DataError: the source cannot be read, nobody is left, or ``out`` holds something else.
     """
     source = open_source(spec, options)
-    domain = build_domain(source, FilterSettings.model_validate({**source.defaults, **(settings or {})}), Path(out))
+    domain = build_domain(source, _settings({**source.defaults, **(settings or {})}), Path(out))
     save(domain, replace)
     return domain
+
+
+def _settings(values: Mapping[str, object]) -> FilterSettings:
+    try:
+        return FilterSettings.model_validate(values)
+    except ValidationError as error:
+        faults = (f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}" for fault in error.errors())
+        raise ConfigError(f"filters: {'; '.join(faults)}") from None
 
 
 def build_domain(source: Source, settings: FilterSettings, path: Path) -> Domain:

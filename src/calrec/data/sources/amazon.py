@@ -12,7 +12,7 @@ from calrec.data.sources.source import Source, clean_interactions, clean_items, 
 from calrec.errors import DataError
 
 _TEXTS = pl.List(pl.String)
-_PRICE = r"^\$?\d[\d,]*(\.\d+)?( - \$?\d[\d,]*(\.\d+)?)?$"
+_PRICE = r"^\$\d[\d,]*(\.\d+)?( - \$\d[\d,]*(\.\d+)?)?$"
 _LONGEST_LEVEL = 50
 
 
@@ -97,11 +97,11 @@ def _category(year: str) -> pl.Expr:
 
 
 def _price() -> pl.Expr:
-    """``$12.50`` or a range; whatever is no price is unknown."""
-    text = pl.col("price").str.strip_chars()
-    dollars = pl.when(text.str.starts_with("$")).then(text).otherwise("$" + text)
-    return pl.when(text.str.contains(_PRICE)).then(dollars).otherwise(None).alias("price")
+    """``$12.50`` or a range of two; whatever is no price, or nothing, is unknown."""
+    text = pl.col("price").str.strip_chars().str.replace(r"^(\d)", "$$$1").str.replace(r"(\.\d)$", "${1}0")
+    price = text.str.contains(_PRICE) & text.str.contains("[1-9]")
+    return pl.when(price).then(text).otherwise(None).alias("price")
 
 
 def _without_markup(column: str) -> pl.Expr:
-    return pl.col(column).str.replace_all(r"<[^>]*>", " ")
+    return pl.col(column).str.replace_all(r"</?[A-Za-z][^>]*>", " ")

@@ -45,8 +45,8 @@ def reading(path: Path) -> Iterator[None]:
     except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if "end of file" in reason or "end-of-stream" in reason:
-            reason = "it ends too early, the download is not complete: download it again"
-        raise DataError(f"{path}: {reason}") from None
+            raise DataError(f"{path} ends too early, as a broken download does: download it again") from None
+        raise DataError(f"{path} cannot be read: {reason}: mend the file") from None
 
 
 def bare_name(path: Path) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import polars as pl
 
@@ -15,16 +15,18 @@ from calrec.data.sources.files import is_gzip, reading
 from calrec.errors import DataError
 
 Schema = dict[str, pl.DataType]
-Parse = Callable[[str], object]
+Record = dict[str, Any]
+
+_MEND = "mend the line, or skip such lines with --skip-bad-lines"
 
 
-def read_lines(path: Path, schema: Schema, required: list[str], skip_bad: bool) -> tuple[pl.DataFrame, int]:
-    """The columns of ``schema`` from a file of records.
+def read_lines(path: Path, schema: Schema, required: Sequence[str], skip_bad: bool) -> tuple[pl.DataFrame, int]:
+    """The fields of ``schema`` from a file of records.
 
     Args:
         path: JSON or Python literals, one record a line, plain or gzipped.
-        schema: the fields to read; a line without one has null there.
-        required: fields without which a line is bad.
+        schema: the fields to read; a record without one has null there.
+        required: fields without which, or with a value of another type, a line is bad.
         skip_bad: skip bad lines instead of refusing the first.
 
     Returns:
@@ -33,85 +35,105 @@ def read_lines(path: Path, schema: Schema, required: list[str], skip_bad: bool) 
     Raises:
         DataError: the file or a line of it cannot be read.
     """
-    if is_literal(path):
-        return _read_slowly(path, ast.literal_eval, schema, required, skip_bad)
+    if not is_literal(path):
+        with reading(path):
+            try:
+                frame = pl.scan_ndjson(path, schema=schema).collect()
+            except pl.exceptions.PolarsError:
+                # polars does not say which line it was; reading line by line does, or skips it.
+                frame = None
+        if frame is not None and not any(frame[name].null_count() for name in required):
+            return frame, 0
+
+    def row(record: Record) -> list[object]:
+        values = {name: _plain(record.get(name), kind) for name, kind in schema.items()}
+        for name in required:
+            if values[name] is None:
+                raise ValueError(f"has {name!r} {record[name]!r}" if name in record else f"has no {name!r}")
+        return list(values.values())
+
+    rows, skipped = _read_slowly(path, row, skip_bad)
+    return pl.DataFrame(rows, schema=schema, orient="row"), skipped
+
+
+def read_whole_lines(path: Path, skip_bad: bool) -> tuple[pl.DataFrame, int]:
+    """All fields of a JSON file, in the types that they have; otherwise as ``read_lines``."""
     with reading(path):
         try:
-            frame = pl.scan_ndjson(path, schema=schema).collect()
-            if not frame.select(pl.any_horizontal(pl.col(required).is_null()).any()).item():
-                return frame, 0
+            return pl.read_ndjson(path, infer_schema_length=None), 0
+        except pl.exceptions.NoDataError:
+            raise
         except pl.exceptions.PolarsError:
-            # polars does not say which line it was; the slow reader does, or skips it.
             pass
-    return _read_slowly(path, json.loads, schema, required, skip_bad)
+    rows, skipped = _read_slowly(path, dict, skip_bad)
+    return pl.DataFrame(rows, infer_schema_length=None, strict=False), skipped
 
 
-def first_record(path: Path) -> dict[str, object]:
+def first_record(path: Path) -> Record:
     """The first record of a file, to tell its form by.
 
     Raises:
         DataError: there is none, or it cannot be read.
     """
-    parse: Parse = ast.literal_eval if is_literal(path) else json.loads
+    parse = _parser(path)
     for number, line in _numbered(path):
-        return _record(parse, line, path, number, [])
+        try:
+            return _record(parse, line)
+        except ValueError as error:
+            raise DataError(f"{path}: line {number} {error}: {_MEND}") from None
     raise DataError(f"{path} is empty")
 
 
 def is_literal(path: Path) -> bool:
     """Whether the records are Python literals: only these quote their keys with an apostrophe."""
-    return next((line for _, line in _numbered(path)), "").replace(" ", "").startswith("{'")
+    return next((line for _, line in _numbered(path)), b"").replace(b" ", b"").startswith(b"{'")
 
 
-def _read_slowly(
-    path: Path, parse: Parse, schema: Schema, required: list[str], skip_bad: bool
-) -> tuple[pl.DataFrame, int]:
-    rows, skipped = [], 0
+def _parser(path: Path) -> Callable[[str], object]:
+    return ast.literal_eval if is_literal(path) else json.loads
+
+
+def _read_slowly(path: Path, row: Callable[[Record], Any], skip_bad: bool) -> tuple[list[Any], int]:
+    """``row`` of every record; it raises ValueError, with what the line has, where the record will not do."""
+    parse, rows, skipped = _parser(path), [], 0
     for number, line in _numbered(path):
         try:
-            record = _record(parse, line, path, number, required)
-        except DataError:
+            rows.append(row(_record(parse, line)))
+        except ValueError as error:
             if not skip_bad:
-                raise
+                raise DataError(f"{path}: line {number} {error}: {_MEND}") from None
             skipped += 1
-        else:
-            rows.append([_plain(record.get(name), kind) for name, kind in schema.items()])
-    return pl.DataFrame(rows, schema=schema, orient="row"), skipped
+    return rows, skipped
 
 
-def _record(parse: Parse, line: str, path: Path, number: int, required: list[str]) -> dict[str, object]:
-    mend = "mend the line, or skip such lines with --skip-bad-lines"
+def _record(parse: Callable[[str], object], line: bytes) -> Record:
     try:
-        record = parse(line)
+        record = parse(line.decode())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        raise DataError(f"{path}: line {number} is no record ({line.strip()[:40]!r}): {mend}") from None
+        record = None
     if not isinstance(record, dict):
-        raise DataError(f"{path}: line {number} is no record ({line.strip()[:40]!r}): {mend}")
-    missing = [name for name in required if record.get(name) is None]
-    if missing:
-        raise DataError(f"{path}: line {number} has no {', '.join(map(repr, missing))}: {mend}")
+        raise ValueError(f"is no record ({line.decode(errors='replace').strip()[:40]!r})")
     return record
 
 
-def _plain(value: object, kind: pl.DataType) -> object:
-    """A value in the type of its column, as polars' own reader would give it."""
+def _plain(value: Any, kind: pl.DataType) -> object:
+    """A value in the type of its column, as polars' own reader would give it; None where it has none."""
     if value is None:
         return None
-    if kind == pl.List(pl.String):
-        return [str(entry) for entry in value] if isinstance(value, list) else [str(value)]
+    if isinstance(kind, pl.List):
+        entries = value if isinstance(value, list) else [value]
+        return [_plain(entry, kind.inner) for entry in entries]  # type: ignore[arg-type]
     if kind == pl.String:
         return value if isinstance(value, str) else json.dumps(value)
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except (TypeError, ValueError):
         return None
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, counted from 1; bytes that are no UTF-8 spoil their own line alone."""
-    with reading(path):
-        opened: IO[str]
-        with (gzip.open if is_gzip(path) else open)(path, "rt", encoding="utf-8", errors="replace") as opened:
-            for number, line in enumerate(opened, start=1):
-                if line.strip():
-                    yield number, line
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, counted from 1."""
+    with reading(path), gzip.open(path) if is_gzip(path) else path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                yield number, line

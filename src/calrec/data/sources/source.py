@@ -15,6 +15,8 @@ from calrec.settings import Settings
 PAPER_ATTRIBUTES = ("title", "category", "brand", "price")
 """The attributes of the paper's item text."""
 
+_DATES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+
 
 class SourceOptions(Settings):
     """How to read, where the source leaves a choice.
@@ -103,13 +105,10 @@ def clean_interactions(interactions: pl.DataFrame, path: Path) -> pl.DataFrame:
     Raises:
         DataError: a value is missing or is no time; the row is named, counted from 1 without the header.
     """
-    time = interactions["timestamp"]
-    if time.dtype == pl.Date or isinstance(time.dtype, pl.Datetime):
-        stamp = pl.col("timestamp").cast(pl.Datetime("us")).dt.epoch("us") / 1e6
-    else:
-        stamp = pl.col("timestamp").cast(pl.Float64, strict=False)
     frame = interactions.select(
-        pl.col("user_id").cast(pl.String), pl.col("item_id").cast(pl.String), stamp.fill_nan(None).alias("timestamp")
+        pl.col("user_id").cast(pl.String),
+        pl.col("item_id").cast(pl.String),
+        _seconds(interactions["timestamp"]).alias("timestamp"),
     )
     for name in frame.columns:
         bad = frame[name].is_null()
@@ -118,3 +117,21 @@ def clean_interactions(interactions: pl.DataFrame, path: Path) -> pl.DataFrame:
             value = interactions[name][row]
             raise DataError(f"{path}: row {row + 1}: {name} is {value!r}: mend or remove it ({bad.sum()} such rows)")
     return frame
+
+
+def _seconds(times: pl.Series) -> pl.Series:
+    """Numbers as they are, dates and their texts (ISO 8601) as seconds since 1970; null where a value is neither."""
+    if times.dtype.is_temporal():
+        return _epoch(times.cast(pl.Datetime("us")))
+    numbers: pl.Series = times.cast(pl.Float64, strict=False).fill_nan(None)
+    if times.dtype != pl.String:
+        return numbers
+    iso = times.str.replace("T", " ", literal=True).str.strip_suffix("Z")
+    dates = [_epoch(iso.str.to_datetime(form, time_unit="us", strict=False)) for form in _DATES]
+    # The reading that makes sense of most values, so that what it cannot read is what is wrong.
+    return sorted([numbers, *dates], key=lambda reading: int(reading.null_count()))[0]
+
+
+def _epoch(times: pl.Series) -> pl.Series:
+    seconds: pl.Series = times.dt.epoch("us").cast(pl.Float64) / 1e6
+    return seconds

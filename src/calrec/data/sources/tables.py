@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from calrec.data.sources.files import bare_name, file_hash, reading, require_columns
+from calrec.data.sources.lines import read_whole_lines
 from calrec.data.sources.source import (
     Source,
     SourceOptions,
@@ -23,7 +24,8 @@ def read_tables(interactions: Path, items: Path, options: SourceOptions) -> Sour
     Raises:
         DataError: a file cannot be read, or a column is missing.
     """
-    bought, described = read_table(interactions), read_table(items)
+    bought, bad_interactions = read_table(interactions, options.skip_bad_lines)
+    described, bad_items = read_table(items, options.skip_bad_lines)
     columns = [options.user_column, options.item_column, options.time_column]
     require_columns(bought, columns, interactions, "name it with --user-column, --item-column, --time-column")
     require_columns(
@@ -40,18 +42,19 @@ def read_tables(interactions: Path, items: Path, options: SourceOptions) -> Sour
         interactions=clean_interactions(bought, interactions),
         files={path.name: file_hash(path) for path in (interactions, items)},
         text_attributes=paper_attributes(described),
+        skipped_lines=bad_interactions + bad_items,
     )
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """A CSV, Parquet or JSONL file, the first and the last plain or gzipped."""
+def read_table(path: Path, skip_bad_lines: bool) -> tuple[pl.DataFrame, int]:
+    """A CSV, Parquet or JSONL file, the first and the last plain or gzipped, and how many lines were skipped."""
     name = path.name.removesuffix(".gz")
+    if name.endswith((".json", ".jsonl")):
+        return read_whole_lines(path, skip_bad_lines)
     with reading(path):
         if name.endswith(".parquet"):
-            return pl.read_parquet(path)
+            return pl.read_parquet(path), 0
         if name.endswith(".csv"):
-            # Ids stay as they are written ("007"); numbers and times are read where they are wanted.
-            return pl.read_csv(path, infer_schema=False)
-        if name.endswith((".json", ".jsonl")):
-            return pl.read_ndjson(path, infer_schema_length=None)
-    raise DataError(f"{path}: unknown kind of table: give .csv, .parquet or .jsonl, or these with .gz")
+            # Ids stay as they are written ("007"); times are read where they are wanted.
+            return pl.read_csv(path, infer_schema=False), 0
+    raise DataError(f"{path}: unknown kind of table: give .csv, .parquet or .jsonl, or a .csv.gz or .jsonl.gz")

@@ -1,0 +1,102 @@
+import polars as pl
+import pytest
+
+from calrec.data.sources import SourceOptions, open_source
+from calrec.errors import DataError
+
+BOUGHT = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["007", "08"], "timestamp": [1.0, 2.0]})
+ITEMS = pl.DataFrame({"item_id": ["007", "08"], "title": ["A, b", "C"], "colour": ["red", None]})
+WRITERS = {"csv": pl.DataFrame.write_csv, "parquet": pl.DataFrame.write_parquet, "jsonl": pl.DataFrame.write_ndjson}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(kind="csv", bought=BOUGHT, items=ITEMS):
+        folder = tmp_path / "shop"
+        folder.mkdir(exist_ok=True)
+        WRITERS[kind](bought, folder / f"interactions.{kind}")
+        WRITERS[kind](items, folder / f"items.{kind}")
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_kind_reads_the_same(write, kind):
+    source = open_source(write(kind))
+    assert (source.name, source.form) == ("shop", "tables")
+    assert source.items.rows() == [("007", "A, b", "red"), ("08", "C", "")]
+    assert source.interactions.rows() == BOUGHT.rows()
+    assert source.text_attributes == ("title",)
+
+
+def test_files_instead_of_a_folder(write, tmp_path):
+    folder = write()
+    assert open_source(folder / "interactions.csv").items.height == 2
+    (folder / "items.csv").rename(tmp_path / "products.csv")
+    options = SourceOptions(items=tmp_path / "products.csv")
+    assert open_source(folder / "interactions.csv", options).items.height == 2
+
+
+def test_columns_of_other_names(write):
+    new = {"user_id": "who", "item_id": "sku", "timestamp": "at", "title": "name"}
+    folder = write(bought=BOUGHT.rename(new, strict=False), items=ITEMS.rename(new, strict=False))
+    with pytest.raises(DataError, match=r"interactions.csv has no column 'user_id', .*--user-column"):
+        open_source(folder)
+    options = SourceOptions(user_column="who", item_column="sku", time_column="at", title_column="name")
+    source = open_source(folder, options)
+    assert source.interactions.rows() == BOUGHT.rows()
+    assert source.items.columns == ["item_id", "title", "colour"]
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        (["1970-01-01", "1970-01-02"], [0.0, 86400.0]),
+        (["1970-01-01T00:00:01", "1970-01-01T00:00:02.5"], [1.0, 2.5]),
+        (["1970-01-01 00:00:01", "1970-01-01 00:00:02"], [1.0, 2.0]),
+        (["1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.000Z"], [1.0, 2.0]),
+        (["3", "4.5"], [3.0, 4.5]),
+    ],
+)
+def test_times(write, times, seconds):
+    folder = write(bought=BOUGHT.with_columns(timestamp=pl.Series(times)))
+    assert open_source(folder).interactions["timestamp"].to_list() == seconds
+
+
+def test_datetimes_keep_their_order(write):
+    times = pl.Series([1_500_000_000_123_456_789, 1_500_000_000_123_999_999], dtype=pl.Datetime("ns"))
+    folder = write("parquet", bought=BOUGHT.with_columns(timestamp=times))
+    assert open_source(folder).interactions["timestamp"].to_list() == pytest.approx(
+        [1500000000.123456, 1500000000.123999], abs=1e-6
+    )
+
+
+def test_a_time_that_is_none_is_named(write):
+    folder = write(bought=BOUGHT.with_columns(timestamp=pl.Series(["1", "noon"])))
+    with pytest.raises(DataError, match=r"interactions.csv: row 2: timestamp is 'noon'"):
+        open_source(folder)
+
+
+def test_bad_lines_of_jsonl(write):
+    folder = write("jsonl")
+    with (folder / "interactions.jsonl").open("a") as stream:
+        stream.write("oops\n")
+    with pytest.raises(DataError, match=r"interactions.jsonl: line 3 is no record"):
+        open_source(folder)
+    source = open_source(folder, SourceOptions(skip_bad_lines=True))
+    assert (source.interactions.height, source.skipped_lines) == (2, 1)
+
+
+def test_what_is_no_parquet(write):
+    folder = write("parquet")
+    (folder / "items.parquet").write_text("oops")
+    with pytest.raises(DataError, match=r"items.parquet cannot be read: "):
+        open_source(folder)
+
+
+def test_an_unknown_kind(write, tmp_path):
+    path = tmp_path / "interactions.xlsx"
+    path.write_text("")
+    with pytest.raises(DataError, match=r"interactions.xlsx: unknown kind of table: give .csv"):
+        open_source([path, write() / "items.csv"])

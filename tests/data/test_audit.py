@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from calrec.data.audit import audit
+from calrec.data.filters import FilterSettings
+from calrec.data.prepare import build_domain
+
+
+@pytest.fixture
+def audited(shop):
+    def measure(rows, **settings):
+        return audit(build_domain(shop(rows), FilterSettings(**settings), Path("shop")))
+
+    return measure
+
+
+def test_counts_and_shares(audited):
+    """u buys 1 2 1 2 with a tie before the target; v buys 10 11 3 and ends with an item that reads like 1."""
+    report = audited(
+        [("u", "1", 5), ("u", "2", 6), ("u", "1", 7), ("u", "2", 7), ("v", "10", 1), ("v", "11", 2), ("v", "3", 3)]
+    )
+    assert (report.users, report.items, report.interactions, report.mean_length) == (2, 5, 7, 3.5)
+    assert report.items_never_bought == 0
+    assert report.repeats == pytest.approx(2 / 7)
+    assert report.shared_times == pytest.approx(2 / 7)
+    assert report.targets_tied == 0.5
+    assert report.targets_seen_before == 0.5
+    assert report.targets_never_trained == 0.5
+    assert report.consecutive_repeats == 0
+    assert not report.faults
+    assert len(report.warnings) == 4
+
+
+def test_the_ceiling_of_the_texts(audited):
+    """One of two targets shares its text with one other item: drawn between the two, it is right half the time."""
+    report = audited([("u", "10", 1), ("u", "11", 2), ("u", "1", 3), ("v", "10", 1), ("v", "11", 2), ("v", "2", 3)])
+    assert (report.items_sharing_text, report.largest_text_group) == (2, 2)
+    assert report.targets_with_unique_text == 0.5
+    assert report.best_recall_at_1 == 0.75
+
+
+def test_training_after_a_target(audited):
+    """Training is each user's first: u's at 0, v's at 10. Only v's is later than u's target, none than v's."""
+    report = audited([("u", "1", 0), ("u", "2", 1), ("u", "3", 2), ("v", "1", 10), ("v", "2", 11), ("v", "3", 12)])
+    assert not report.times_are_positions
+    assert report.training_after_target == 0.25
+
+
+def test_positions_are_no_times(audited):
+    report = audited([(user, item, place) for user in "uv" for place, item in enumerate(("1", "2", "3"))])
+    assert report.times_are_positions
+    assert report.training_after_target is None
+
+
+def test_kept_duplicates_are_warned_of(audited):
+    report = audited([("u", "1", 0), ("u", "1", 1), ("u", "2", 2)], drop_consecutive=False)
+    assert report.consecutive_repeats == 1
+    assert "copying the last item is rewarded" in report.warnings[0]
+
+
+def test_what_breaks_a_measurement(shop):
+    """Such a domain cannot be prepared; it can be written by hand."""
+    domain = build_domain(shop([("u", "1", 0), ("u", "2", 1), ("u", "10", 2)]), FilterSettings(), Path("shop"))
+    for column, value, fault in (
+        ("timestamps", [[2.0, 1.0, 0.0]], "1 users' times go back"),
+        ("item_ids", [["1", "2", "99"]], "1 interactions have items that the catalogue lacks"),
+    ):
+        spoilt = type(domain)(
+            domain.path, domain.items, domain.sequences.with_columns(pl.Series(column, value)), domain.manifest
+        )
+        assert fault in audit(spoilt).faults[0]
