@@ -1,4 +1,7 @@
-"""A recipe: a YAML file that says everything a training run depends on."""
+"""A recipe: a YAML file that says everything a training run depends on.
+
+Some come with the package, in ``calrec/recipes``, and are known by their names.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,20 @@ from calrec.errors import ConfigError
 from calrec.settings import read_settings
 from calrec.training.config import TrainingPlan
 
+SHIPPED = Path(__file__).parent / "recipes"
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TrainingPlan:
+
+def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> TrainingPlan:
     """Read a recipe, changed by ``KEY=VALUE`` texts.
+
+    Args:
+        recipe: a file, or the name of a shipped one, such as ``quickstart``.
+        overrides: such as ``stage_two.epochs=5``.
 
     Raises:
         ConfigError: no file, no YAML, or keys and values that are wrong: all of them, named at once.
     """
+    path = _located(recipe)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -27,3 +37,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TrainingPlan:
     if not isinstance(values, dict):
         raise ConfigError(f"recipe {path}: must be a mapping of settings, such as `stage_two: {{domain: …}}`")
     return read_settings(TrainingPlan, values, overrides, f"recipe {path}")
+
+
+def _located(recipe: Path | str) -> Path:
+    path, shipped = Path(recipe), SHIPPED / f"{recipe}.yaml"
+    if path.is_file() or not shipped.is_file():
+        if not path.exists():
+            names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+            raise ConfigError(f"recipe {recipe}: there is no such file; shipped by name are {names}")
+        return path
+    return shipped

@@ -56,7 +56,7 @@ def ranking_table(ranking: list[Recommendation], explain: bool) -> Table:
         table.add_column("the model wrote")
         table.add_column("words in both")
     for place in ranking:
-        cells = [str(place.rank), Text(place.item_id), Text(place.text), f"{place.score:.4f}"]
+        cells: list[str | Text] = [str(place.rank), Text(place.item_id), Text(place.text), f"{place.score:.4f}"]
         if explain and place.trace is not None:
             cells += [Text(place.trace.generation), Text(" ".join(place.trace.words))]
         table.add_row(*cells)

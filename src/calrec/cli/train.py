@@ -9,7 +9,7 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe in YAML, such as recipes/quickstart.yaml.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe in YAML, or the name of a shipped one, such as two-cores.")],
     out: Annotated[Path, typer.Option(help="The run's folder; training goes on there if it was interrupted.")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
@@ -19,7 +19,7 @@ def train(
 ) -> None:
     """Fine-tune a backbone: Stage I on several domains, Stage II on one, or either alone.
 
-    Example: calrec train recipes/small-cpu.yaml --out runs/pastry --set stage_two.domain=domains/PASTRY
+    Example: calrec train two-cores --out runs/science --set stage_two.epochs=5
     """
     from rich.console import Console
 

@@ -28,7 +28,7 @@ def decoder_of(lm: nn.Module) -> Any:
     return decoder
 
 
-def train_top_layers(lm: nn.Module, train_layers: int | None) -> None:
+def train_top_layers(lm: Any, train_layers: int | None) -> None:
     """Leave gradients to the top ``train_layers`` layers and the final norm alone; None trains everything.
 
     The embeddings stay as they are, and with them a head that shares their weights; a head of its own is trained.
@@ -52,7 +52,8 @@ def train_top_layers(lm: nn.Module, train_layers: int | None) -> None:
 def split_decoder(decoder: Any, top_layers: int) -> tuple[Any, Any]:
     """Two views of one decoder that share its modules: the trunk below, and the top ``top_layers`` with the norm.
 
-    ``top(inputs_embeds=trunk(input_ids).last_hidden_state)`` is what the whole decoder gives.
+    ``top(inputs_embeds=trunk(input_ids).last_hidden_state)`` is what the whole decoder gives; without a cache of keys,
+    since both count their layers from zero.
     """
     cut = len(decoder.layers) - top_layers
     trunk = _view(decoder, slice(0, cut))

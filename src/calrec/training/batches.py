@@ -151,20 +151,17 @@ class Collator:
 
     def __call__(self, windows: Sequence[Window]) -> dict[str, Tensor]:
         sequences = [window.sequence for window in windows]
-        rows, spans, history_ends, keys = [], [], [], []
-        for row, window in enumerate(windows):
-            targets = slice(window.first_target, None)
-            rows += [row] * len(window.sequence.spans[targets])
-            spans.append(window.sequence.spans[targets])
-            history_ends.append(window.sequence.spans[window.first_target - 1 : -1, 1])
-            keys.append(window.keys[targets])
-        row, span, key = np.asarray(rows), np.concatenate(spans), np.concatenate(keys)
+        targets = [slice(window.first_target, None) for window in windows]
+        row = np.repeat(np.arange(len(windows)), [len(w.keys[of]) for w, of in zip(windows, targets, strict=True)])
+        span = np.concatenate([w.sequence.spans[of] for w, of in zip(windows, targets, strict=True)])
+        key = np.concatenate([w.keys[of] for w, of in zip(windows, targets, strict=True)])
+        history_end = np.concatenate([w.sequence.spans[w.first_target - 1 : -1, 1] for w in windows])
         label_row, label_position, labels = _predictions(sequences, row, span)
         distinct, target_item = np.unique(key, return_inverse=True)
         batch = {
             "input_ids": padded_ids(sequences, self.pad_id),
             "row": _long(row),
-            "history_end": _long(np.concatenate(history_ends)),
+            "history_end": _long(history_end),
             "target_start": _long(span[:, 0]),
             "target_end": _long(span[:, 1]),
             "label_row": label_row,

@@ -80,7 +80,7 @@ def _key(towers: Towers, sequences: Sequence[EncodedSequence]) -> str:
     digest = hashlib.sha256()
     for name, weight in towers.trunk_weights():
         digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     for sequence in sequences:
         digest.update(np.int64(len(sequence.token_ids)).tobytes() + sequence.token_ids.tobytes())
     return digest.hexdigest()[:24]

@@ -104,7 +104,7 @@ class CalrecTrainer(Trainer):
         ends = [0, *self._batches.epoch_ends]
         for number, (start, end) in enumerate(pairwise(ends)):
             if done <= end:
-                return round(number + (done - start) / max(1, end - start), 3)
+                return round(float(number + (done - start) / max(1, end - start)), 3)
         return float(len(ends) - 1)
 
     def evaluate(

@@ -1,0 +1,57 @@
+"""Batches keep the token budget, and their order is a pure function of the seed."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calrec.training.batches import TokenBudgetBatches, drawn_per_epoch, length_grouped
+from calrec.training.config import SamplingRule
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
+
+
+@given(lengths=LENGTHS, budget=st.integers(64, 300))
+def test_no_batch_exceeds_the_budget_and_none_is_lost(lengths, budget):
+    order = np.random.default_rng(0).permutation(len(lengths))
+    batches = length_grouped(order, np.asarray(lengths), budget)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) * max(lengths[index] for index in batch) <= budget for batch in batches)
+
+
+def make(lengths, rule="size", epochs=2.0, token_budget=None, seed=0, domains=None):
+    return TokenBudgetBatches(
+        lengths, domains or [0] * len(lengths), SamplingRule(rule=rule), 100, epochs, token_budget, seed
+    )
+
+
+@given(lengths=LENGTHS, seed=st.integers(0, 9))
+def test_the_order_is_a_pure_function_of_the_seed(lengths, seed):
+    assert list(make(lengths, seed=seed)) == list(make(lengths, seed=seed))
+
+
+def test_epochs_differ_and_each_sees_everything_once():
+    batches = make([10] * 50)
+    first, second = batches.epoch_ends
+    epochs = list(batches)[:first], list(batches)[first:second]
+    assert epochs[0] != epochs[1]
+    assert [sorted(i for batch in epoch for i in batch) for epoch in epochs] == [list(range(50))] * 2
+
+
+def test_the_token_budget_ends_the_stage():
+    batches = make([10] * 50, token_budget=250)
+    assert 200 <= batches.tokens <= 250
+
+
+def test_part_of_an_epoch():
+    assert make([10] * 50, epochs=0.5).tokens == pytest.approx(250, abs=50)
+
+
+@pytest.mark.parametrize(("rule", "drawn"), [("size", [90, 10]), ("uniform", [50, 50]), ("temperature", [75, 25])])
+def test_domains_are_drawn_by_the_rule(rule, drawn):
+    assert drawn_per_epoch([90, 10], SamplingRule(rule=rule, temperature=2)) == drawn
+    batches = make([10] * 100, rule, epochs=1, domains=[0] * 90 + [1] * 10)
+    counts = Counter(int(index >= 90) for batch in batches for index in batch)
+    assert [counts[0], counts[1]] == drawn

@@ -1,0 +1,133 @@
+"""Whole runs: both stages, either alone, resumed, refused."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+from calrec.errors import ConfigError, DataError
+from calrec.model.backbones import load_backbone
+from calrec.training import stages
+from calrec.training.config import TrainingPlan
+from calrec.training.run_folder import load_card
+from calrec.training.stages import train
+
+SMALL = {"tokens_per_batch": 600, "epochs": 2, "validations": 4, "validation_users": 6, "learning_rate": 1e-2}
+RANDOM = {"backbone": "bytes", "init": "random", "random": {"hidden_size": 16, "layers": 2, "heads": 2}}
+
+
+@pytest.fixture
+def plan(tiny_domain):
+    """A plan that the fixtures' domain can train in seconds."""
+
+    def make(**changes):
+        path = str(tiny_domain.path)
+        base = {
+            "text": {"attributes": ["title"], "user_prefix": "U", "first_item_prefix": "F", "next_item_prefix": "N"},
+            "model": RANDOM,
+            "stage_one": {"domains": [path, path], "targets": "all", **SMALL},
+            "stage_two": {"domain": path, **SMALL},
+        }
+        return TrainingPlan.model_validate(base | changes)
+
+    return make
+
+
+def weights(folder):
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def test_both_stages_leave_a_plain_folder(plan, tmp_path, tiny_domain):
+    run = tmp_path / "run"
+    card = train(plan(), run, use_cpu=True)
+    lm = AutoModelForCausalLM.from_pretrained(run)
+    assert lm.config.num_hidden_layers == 2
+    assert card == load_card(run)
+    assert set(card.best) == set(card.tokens) == {"stage-one", "stage-two"}
+    assert card.domains["stage-two"][0].split_hash == tiny_domain.split_hash
+    assert {"nig", "tt", "ut", "loss", "step"} <= set(card.best["stage-two"])
+    first, second = weights(run / "stage-one" / "model"), weights(run)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    assert not list(run.rglob("*.bin"))
+
+
+def test_the_loss_falls_and_the_best_validation_is_kept(plan, tmp_path):
+    run = tmp_path / "run"
+    card = train(plan(stage_one=None), run, use_cpu=True)
+    history = json.loads((run / "stage-two" / "history.json").read_text())
+    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    assert card.best["stage-two"]["loss"] == min(losses)
+    assert min(losses) < losses[0] or len(losses) == 1
+    best = run / "stage-two" / f"checkpoint-{int(card.best['stage-two']['step'])}"
+    for name, value in weights(best).items():
+        assert torch.equal(value, weights(run)[name])
+
+
+class InterruptionError(Exception):
+    pass
+
+
+class InterruptAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise InterruptionError
+
+
+def test_a_resumed_run_equals_an_unbroken_one(plan, tmp_path, monkeypatch):
+    settings = plan(stage_one=None)
+    train(settings, tmp_path / "unbroken", use_cpu=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, "stage_callbacks", lambda _: [InterruptAt(4)])
+        with pytest.raises(InterruptionError):
+            train(settings, tmp_path / "resumed", use_cpu=True)
+    assert list((tmp_path / "resumed" / "stage-two").glob("checkpoint-*"))
+    train(settings, tmp_path / "resumed", use_cpu=True)
+    one, other = weights(tmp_path / "unbroken"), weights(tmp_path / "resumed")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_finished_run_is_not_trained_again(plan, tmp_path, monkeypatch):
+    settings = plan(stage_two=None)
+    train(settings, tmp_path / "run", use_cpu=True)
+    monkeypatch.setattr(stages, "train_stage", lambda *_: pytest.fail("trained again"))
+    assert train(settings, tmp_path / "run", use_cpu=True).stage == "stage-one"
+
+
+def test_another_recipe_in_the_same_folder_is_refused(plan, tmp_path):
+    train(plan(stage_two=None), tmp_path / "run", use_cpu=True)
+    with pytest.raises(ConfigError, match=r"another recipe \(objective differ"):
+        train(plan(stage_two=None, objective={"alpha": 0}), tmp_path / "run", use_cpu=True)
+
+
+def test_top_layers_train_over_a_cached_trunk(plan, tmp_path):
+    model = {**RANDOM, "train_layers": 1}
+    stage = {**plan().stage_two.model_dump(), "cache_gb": 1.0}
+    settings = plan(stage_one=None, model=model, stage_two=stage)
+    train(settings, tmp_path / "run", use_cpu=True)
+    start, end = load_backbone(settings.model).lm.state_dict(), weights(tmp_path / "run")
+    changed = {name for name in end if not torch.equal(start[name], end[name])}
+    assert changed
+    assert all(name.startswith(("model.layers.1.", "model.norm.")) for name in changed)
+
+
+def test_adapters_are_merged_into_a_plain_folder(plan, tmp_path):
+    pytest.importorskip("peft")
+    model = {**RANDOM, "lora": {"rank": 2}}
+    train(plan(stage_one=None, model=model), tmp_path / "run", use_cpu=True)
+    assert not any("lora" in name for name in weights(tmp_path / "run"))
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+
+
+def test_a_stage_whose_domain_is_missing_says_so(plan, tmp_path):
+    with pytest.raises(DataError, match="no domain"):
+        train(plan(stage_one=None, stage_two={"domain": str(tmp_path / "none"), **SMALL}), tmp_path / "run")
+
+
+def test_a_plan_without_a_stage_is_refused(plan):
+    with pytest.raises(ValueError, match="stage_one, stage_two or both"):
+        plan(stage_one=None, stage_two=None)

@@ -1,0 +1,102 @@
+"""Towers and objective on batches against slow code that takes one example at a time."""
+
+import pytest
+import torch
+
+from calrec.losses import ObjectiveSettings, info_nce, next_item_nll
+from calrec.model.layers import train_top_layers
+from calrec.model.towers import Towers
+from calrec.training.alignment import Alignment
+from calrec.training.batches import Collator
+from calrec.training.sequences import all_target_windows, example_windows
+
+SETTINGS = ObjectiveSettings(item_weight=0.3)
+
+
+def separate_examples(windows):
+    """Every (sequence up to the target, end of history, span, key) on its own, as the paper writes an example."""
+    for window in windows:
+        for place in range(window.first_target, len(window.sequence.spans)):
+            start, end = window.sequence.spans[place]
+            yield window.sequence.token_ids[:end], window.sequence.spans[place - 1, 1], (start, end), window.keys[place]
+
+
+def slow_terms(lm, texts, windows):
+    """The paper's terms with no batching at all."""
+    users, givens, targets, keys, nll, tokens = [], [], [], [], 0.0, 0
+    for token_ids, history_end, (start, end), key in separate_examples(windows):
+        ids = torch.tensor(token_ids[None].astype("int64"))
+        out = lm(input_ids=ids, output_hidden_states=True)
+        states = out.hidden_states[-1][0]
+        users.append(states[:history_end].mean(0))
+        givens.append(states[start:end].mean(0))
+        labels = torch.full_like(ids, -100)
+        labels[0, start:end] = ids[0, start:end]
+        nll = nll + next_item_nll(out.logits, labels) * (end - start)
+        tokens += int(end - start)
+        item = texts.items[key]
+        alone = torch.tensor(item.token_ids[None].astype("int64"))
+        a, b = item.spans[0]
+        targets.append(lm(input_ids=alone, output_hidden_states=True).hidden_states[-1][0][a:b].mean(0))
+        keys.append(int(key))
+    same = torch.tensor(keys)[:, None] == torch.tensor(keys)[None]
+    user, given, target = map(torch.stack, (users, givens, targets))
+    return {"nig": nll / tokens, "tt": info_nce(target, given, 0.5, same), "ut": info_nce(target, user, 0.5, same)}
+
+
+@pytest.mark.parametrize("targets", ["last", "all"])
+@pytest.mark.parametrize("train_layers", [None, 1])
+def test_a_batch_equals_separate_examples(make_view, texts, tiny_domain, tiny_lm, targets, train_layers):
+    view, lm = make_view(), tiny_lm.double()
+    if targets == "last":
+        windows = example_windows(view, tiny_domain.split("train"))
+    else:
+        windows = all_target_windows(view, tiny_domain.training_sequences())
+    train_top_layers(lm, train_layers)
+    alignment = Alignment(Towers(lm), ObjectiveSettings())
+    terms = alignment(**Collator(texts, pad_id=0)(windows))
+    expected = slow_terms(lm, texts, windows)
+    for name, value in expected.items():
+        torch.testing.assert_close(terms.by_name[name], value.detach(), rtol=1e-9, atol=1e-9)
+
+    trained = [p for p in lm.parameters() if p.requires_grad]
+    total = 0.85 * expected["nig"] + 0.125 * expected["tt"] + 0.025 * expected["ut"]
+    for one, other in zip(torch.autograd.grad(terms.loss, trained), torch.autograd.grad(total, trained), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)  # RMSNorm works in float32
+
+
+def test_the_items_own_loss_is_that_of_their_texts(make_view, texts, tiny_domain, tiny_lm):
+    view, lm = make_view(), tiny_lm.double()
+    windows = example_windows(view, tiny_domain.split("train"))
+    terms = Alignment(Towers(lm), SETTINGS)(**Collator(texts, pad_id=0, item_labels=True)(windows))
+    keys = sorted({int(window.keys[-1]) for window in windows})
+    total, tokens = 0.0, 0
+    for key in keys:
+        ids = torch.tensor(texts.items[key].token_ids[None].astype("int64"))
+        total += next_item_nll(lm(input_ids=ids).logits, ids).item() * (ids.shape[1] - 1)
+        tokens += ids.shape[1] - 1
+    assert terms.by_name["item"].item() == pytest.approx(total / tokens, rel=1e-9)
+
+
+def test_accumulated_passes_give_the_mean_over_the_updates_tokens(make_view, texts, tiny_domain, tiny_lm):
+    view, lm = make_view(), tiny_lm.double()
+    windows = all_target_windows(view, tiny_domain.training_sequences())
+    alignment = Alignment(Towers(lm), ObjectiveSettings(alpha=0, beta=0))
+    collator = Collator(texts, pad_id=0, target_tower=False)
+    whole = alignment(**collator(windows)).loss
+    # Parts of unequal size: a mean of means would be another number.
+    parts = [collator(windows[:2]), collator(windows[2:])]
+    tokens = torch.tensor(sum(part["labels"].numel() for part in parts))
+    accumulated = sum(alignment(**part, tokens_an_update=tokens, passes_an_update=2).loss for part in parts)
+    torch.testing.assert_close(accumulated, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_means_over_passes_do_not_depend_on_how_they_are_cut(make_view, texts, tiny_domain, tiny_lm):
+    view, lm = make_view(), tiny_lm.double()
+    windows = all_target_windows(view, tiny_domain.training_sequences())
+    alignment = Alignment(Towers(lm), ObjectiveSettings(alpha=0, beta=0))
+    collator = Collator(texts, pad_id=0, target_tower=False)
+    whole = alignment.sums(**collator(windows))["nig"]
+    parts = [alignment.sums(**collator(part))["nig"] for part in (windows[:1], windows[1:])]
+    assert sum(count for _, count in parts) == whole[1]
+    assert sum(value for value, _ in parts) == pytest.approx(whole[0])
