@@ -1,0 +1,103 @@
+"""From a history to recommendations, on a tiny random model."""
+
+import numpy as np
+import pytest
+
+from calrec import CALRec
+from calrec.errors import DataError, ModelError
+from calrec.pipeline import InferenceSettings
+from calrec.protocol import Recommender
+from calrec.records import Generation, History
+from calrec.training.config import TrainingPlan
+from calrec.training.run_folder import ITEMS, DomainCard, RunCard, save_model
+
+PLAN = TrainingPlan.model_validate(
+    {
+        "text": {"attributes": ["title"]},
+        "model": {"backbone": "bytes", "init": "random"},
+        "stage_two": {"domain": "tiny"},
+    }
+)
+FEW = InferenceSettings.model_validate({"sampling": {"n": 4, "max_new_tokens": 12}})
+
+
+@pytest.fixture
+def run(backbone, tiny_domain, tmp_path):
+    card = RunCard(
+        version="0",
+        stage="stage-two",
+        plan=PLAN,
+        domains={"stage-two": (DomainCard(name="tiny", split_hash="0"),)},
+        exclude_last=True,
+        backbone=backbone.source,
+        fingerprint=backbone.fingerprint,
+        best={},
+        tokens={},
+    )
+    save_model(tmp_path / "run", backbone.lm, backbone.tokenizer, card, tiny_domain.path / ITEMS)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def recommender(run):
+    return CALRec.from_pretrained(run, settings=FEW)
+
+
+def test_it_speaks_the_protocol(recommender):
+    assert isinstance(recommender, Recommender)
+
+
+def test_histories_may_be_ids_titles_or_texts(recommender):
+    by_id = recommender.recommend([["i0", "i1"]], k=3)
+    assert recommender.recommend([["apple 0", "BREAD  1"]], k=3) == by_id
+    assert recommender.recommend([["Title: apple 0", "i1"]], k=3) == by_id
+
+
+def test_order_and_batch_of_users_change_nothing(recommender):
+    histories = [History(f"u{i}", ("i0", f"i{i}")) for i in range(1, 5)]
+
+    def shown(rankings):  # log-probabilities may differ in their last digits
+        return [[(place.item_id, place.rank, place.trace.generation) for place in ranking] for ranking in rankings]
+
+    together = shown(recommender.recommend(histories, 5))
+    assert any(together)
+    assert [shown(recommender.recommend([history], 5))[0] for history in histories] == together
+    assert shown(recommender.recommend(histories[::-1], 5)) == together[::-1]
+
+
+def test_the_last_item_is_not_recommended(recommender):
+    (ranking,) = recommender.recommend([["i3", "i1"]], k=9)
+    assert "i1" not in [place.item_id for place in ranking]
+    assert [place.rank for place in ranking] == list(range(1, len(ranking) + 1))
+
+
+def test_generations_become_items_and_say_why(recommender, monkeypatch):
+    written = [Generation("Title: figs 5", (1,), -1.0), Generation("Title: honey 99", (2,), -3.0)]
+    monkeypatch.setattr(recommender, "generate", lambda histories, progress=None: [written for _ in histories])
+    (ranking,) = recommender.recommend([["i0"]], k=2)
+    assert [place.item_id for place in ranking] == ["i5", "i7"]
+    first, second = ranking
+    assert (first.trace.generation, first.trace.match) == ("Title: figs 5", 1.0)
+    assert first.score == pytest.approx(np.exp(-1 / 5000))
+    assert second.trace.words == ("title", "honey")
+
+
+def test_nothing_written_nothing_recommended(recommender, monkeypatch):
+    monkeypatch.setattr(recommender, "generate", lambda histories, progress=None: [[Generation("zzz", (1,), -1.0)]])
+    assert recommender.recommend([["i0"]], k=2) == [[]]
+
+
+@pytest.mark.parametrize("history", [[], "i0", ["no such thing"], ["aple 0"]])
+def test_histories_that_are_none_are_refused(recommender, history):
+    with pytest.raises(DataError, match=r"history"):
+        recommender.recommend([history])
+
+
+def test_the_nearest_title_is_suggested(recommender):
+    with pytest.raises(DataError, match=r"the nearest is 'apple 0' \(i0\)"):
+        recommender.recommend([["aple 0"]])
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"is no run: it has no calrec\.json"):
+        CALRec.from_pretrained(tmp_path)
