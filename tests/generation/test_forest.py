@@ -89,3 +89,10 @@ def test_a_model_with_an_attention_of_its_own(lm, monkeypatch):
     monkeypatch.setattr(type(lm), "set_attn_implementation", lambda self, name: None)
     with pytest.raises(ModelError, match="mode=rows"), forest_attention(lm):
         pytest.fail("never reached")
+
+
+def test_parents_come_first(lm):
+    with forest_attention(lm):
+        forest = Forest(lm, [Prompt("a", (1,))])
+        with pytest.raises(ValueError, match="before it"):
+            forest.grow([0, 0], [-2, 0], [3, 4])

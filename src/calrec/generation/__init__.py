@@ -1,8 +1,9 @@
 """What the model writes: samples that are exact and cheap."""
 
+from calrec.generation.beam import ScoredItem, beam_search, score_items
 from calrec.generation.draws import Draw, Prompt
 from calrec.generation.sampling import sample
 from calrec.generation.settings import SamplingSettings
 from calrec.generation.trie import ItemTrie
 
-__all__ = ["Draw", "ItemTrie", "Prompt", "SamplingSettings", "sample"]
+__all__ = ["Draw", "ItemTrie", "Prompt", "SamplingSettings", "ScoredItem", "beam_search", "sample", "score_items"]

@@ -74,6 +74,22 @@ def draw_tokens(logits: Tensor, numbers: Tensor, temperature: float) -> tuple[Te
     Raises:
         ModelError: a distribution is not finite.
     """
+    logits, log_total = normalised(logits)
+    masses = ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).exp_()
+    cumulated = masses.cumsum(dim=-1, dtype=torch.float64)
+    total = cumulated[:, -1:].contiguous()
+    tokens = torch.searchsorted(cumulated, numbers * total, right=True)
+    # Rounding may lift the last numbers to the total itself, past the last token that has any mass.
+    tokens = torch.minimum(tokens, torch.searchsorted(cumulated, total))
+    return tokens, logits.gather(1, tokens).double() - log_total.double()
+
+
+def normalised(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits (N, V) in float32 or better, and the logarithm of what their exponentials sum to, (N, 1).
+
+    Raises:
+        ModelError: a distribution is not finite.
+    """
     # float64 where the model is, float32 below: the noise of the logits is larger than that of this arithmetic.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_total = logits.logsumexp(dim=-1, keepdim=True)
@@ -82,10 +98,4 @@ def draw_tokens(logits: Tensor, numbers: Tensor, temperature: float) -> tuple[Te
             "the model gives logits that are not finite: its weights or its precision are broken; "
             "load it in float32, or go back to an earlier checkpoint"
         )
-    masses = ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).exp_()
-    cumulated = masses.cumsum(dim=-1, dtype=torch.float64)
-    total = cumulated[:, -1:].contiguous()
-    tokens = torch.searchsorted(cumulated, numbers * total, right=True)
-    # Rounding may lift the last numbers to the total itself, past the last token that has any mass.
-    tokens = torch.minimum(tokens, torch.searchsorted(cumulated, total))
-    return tokens, logits.gather(1, tokens).double() - log_total.double()
+    return logits, log_total

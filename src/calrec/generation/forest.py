@@ -183,6 +183,8 @@ class Forest:
         first = self._filled.copy()
         columns = self._add(owners)
         in_call = above < 0
+        if (-1 - above >= np.arange(len(above))).any():
+            raise ValueError("a node's parent must come before it in the call")
         above[in_call] = columns[-1 - above[in_call]]
         self._parents[owners, columns] = above
         for owner, column, parent in zip(owners, columns, above, strict=True):  # parents come before their children

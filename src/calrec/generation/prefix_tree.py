@@ -59,7 +59,7 @@ def sample_tree(
     What a ``drafter`` guesses is computed beside what is needed, and the samples walk through it as far as their own
     random numbers lead them there: a wrong guess costs time and changes nothing.
     """
-    with forest_attention(lm), torch.inference_mode():
+    with forest_attention(lm):
         return _Samplers(lm, prompts, end_id, settings, drafter).run()
 
 

@@ -14,7 +14,6 @@ from calrec.generation.prefill import prefill
 from calrec.generation.settings import SamplingSettings
 
 
-@torch.inference_mode()
 def sample_rows(
     lm: PreTrainedModel, prompts: Sequence[Prompt], end_id: int, settings: SamplingSettings
 ) -> list[list[Draw]]:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
 from calrec.generation.draws import Draw, Prompt
-from calrec.generation.prefill import check_prompts
+from calrec.generation.prefill import check_prompts, inference
 from calrec.generation.prefix_tree import sample_tree
 from calrec.generation.rows import sample_rows
 from calrec.generation.settings import SamplingSettings
@@ -57,17 +57,13 @@ def sample(
     # The longest come first: if memory is short, that shows at once.
     order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place].token_ids))
     results: dict[int, list[Draw]] = {}
-    training = lm.training
-    lm.eval()
-    try:
+    with inference(lm):
         for first in range(0, len(order), settings.batch_users):
             places = order[first : first + settings.batch_users]
             draws = _sample_batch(lm, [prompts[place] for place in places], end_id, settings, drafter)
             results.update(zip(places, draws, strict=True))
             if progress is not None:
                 progress(len(results))
-    finally:
-        lm.train(training)
     return [results[place] for place in range(len(prompts))]
 
 

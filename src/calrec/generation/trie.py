@@ -27,6 +27,10 @@ class TrieNode:
 class ItemTrie:
     """A prefix tree over the items' token sequences.
 
+    Attributes:
+        root: the node of all items.
+        longest: tokens of the longest item, its end included.
+
     Args:
         sequences: tokens of each item, its end token last; the place of a sequence is the item's column. No sequence
             may be the beginning of another, which the end token sees to; equal sequences share a leaf.
@@ -48,6 +52,7 @@ class ItemTrie:
         self._tokens = padded[self._order]
         self._lengths = lengths[self._order]
         self.root = TrieNode(0, len(sequences), 0)
+        self.longest = int(lengths.max())
 
     def columns(self, node: TrieNode) -> NDArray[np.int64]:
         """The items below a node, in the order of their columns."""
@@ -56,6 +61,10 @@ class ItemTrie:
     def is_leaf(self, node: TrieNode) -> bool:
         """Whether the node is the end of its items."""
         return int(self._lengths[node.first]) == node.depth
+
+    def is_determined(self, node: TrieNode) -> bool:
+        """Whether all items below the node have one and the same sequence."""
+        return bool((self._tokens[node.first] == self._tokens[node.last - 1]).all())
 
     def children(self, node: TrieNode) -> Iterator[tuple[int, TrieNode]]:
         """The tokens that may come next, in their order, and the nodes they lead to."""
@@ -83,6 +92,10 @@ class ItemTrie:
                 return None
             node = below
         return node
+
+    def end(self, node: TrieNode) -> TrieNode:
+        """The leaf below a node that is determined."""
+        return TrieNode(node.first, node.last, int(self._lengths[node.first]))
 
     def tail(self, node: TrieNode) -> tuple[int, ...]:
         """The tokens that the first item below a node has left, its end included."""
