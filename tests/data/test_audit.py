@@ -42,10 +42,12 @@ def test_the_ceiling_of_the_texts(audited):
 
 
 def test_training_after_a_target(audited):
-    """Training is each user's first: u's at 0, v's at 10. Only v's is later than u's target, none than v's."""
-    report = audited([("u", "1", 0), ("u", "2", 1), ("u", "3", 2), ("v", "1", 10), ("v", "2", 11), ("v", "3", 12)])
+    """Training is each user's first, at 0, 10 and 3: two are later than u's target at 2, none than the others'."""
+    times = {"u": (0, 1, 2), "v": (10, 11, 12), "w": (3, 4, 10.5)}
+    rows = [(user, item, time) for user in times for item, time in zip(("1", "2", "3"), times[user], strict=True)]
+    report = audited(rows)
     assert not report.times_are_positions
-    assert report.training_after_target == 0.25
+    assert report.training_after_target == pytest.approx(2 / 9)
 
 
 def test_positions_are_no_times(audited):

@@ -53,11 +53,9 @@ def build_domain(source: Source, settings: FilterSettings, path: Path) -> Domain
     raw = Frames(source.items, source.interactions)
     frames, counts = apply_filters(raw, settings, source.text_attributes)
     items = frames.items.sort("item_id")
-    # apply_filters leaves each user's rows in their order, which the grouping keeps.
-    sequences = (
-        frames.interactions.group_by("user_id", maintain_order=True)
-        .agg(item_ids=pl.col("item_id"), timestamps=pl.col("timestamp"))
-        .sort("user_id")
+    # apply_filters leaves the rows sorted by user and time, which the grouping keeps.
+    sequences = frames.interactions.group_by("user_id", maintain_order=True).agg(
+        item_ids=pl.col("item_id"), timestamps=pl.col("timestamp")
     )
     manifest = Manifest(
         name=source.name,

@@ -88,15 +88,8 @@ def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 def clean_text(column: pl.Expr) -> pl.Expr:
     """One line of text: HTML entities unescaped, runs of white space and control characters made one blank."""
-    text = column.cast(pl.String).fill_null("")
-    unescaped = text.map_elements(html.unescape, return_dtype=pl.String)
-    return (
-        pl.when(text.str.contains("&", literal=True))
-        .then(unescaped)
-        .otherwise(text)
-        .str.replace_all(r"[\s\p{Cc}\u2028\u2029]+", " ")
-        .str.strip_chars()
-    )
+    unescaped = column.cast(pl.String).fill_null("").map_elements(html.unescape, return_dtype=pl.String)
+    return unescaped.str.replace_all(r"[\s\p{Cc}]+", " ").str.strip_chars()
 
 
 def clean_interactions(interactions: pl.DataFrame, path: Path) -> pl.DataFrame:
