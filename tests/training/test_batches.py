@@ -34,8 +34,9 @@ def test_the_order_is_a_pure_function_of_the_seed(lengths, seed):
 
 def test_epochs_differ_and_each_sees_everything_once():
     batches = make([10] * 50)
-    first, second = batches.epoch_ends
-    epochs = list(batches)[:first], list(batches)[first:second]
+    half = len(batches) // 2
+    epochs = list(batches)[:half], list(batches)[half:]
+    assert [batches.epochs_after(done) for done in (0, half, 2 * half)] == [0, 1, 2]
     assert epochs[0] != epochs[1]
     assert [sorted(i for batch in epoch for i in batch) for epoch in epochs] == [list(range(50))] * 2
 
@@ -46,7 +47,9 @@ def test_the_token_budget_ends_the_stage():
 
 
 def test_part_of_an_epoch():
-    assert make([10] * 50, epochs=0.5).tokens == pytest.approx(250, abs=50)
+    batches = make([10] * 50, epochs=1.5)
+    assert batches.tokens == pytest.approx(750, abs=50)
+    assert batches.epochs_after(len(batches)) == pytest.approx(1.5, abs=0.1)
 
 
 @pytest.mark.parametrize(("rule", "drawn"), [("size", [90, 10]), ("uniform", [50, 50]), ("temperature", [75, 25])])

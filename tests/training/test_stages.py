@@ -51,6 +51,7 @@ def test_both_stages_leave_a_plain_folder(plan, tmp_path, tiny_domain):
     first, second = weights(run / "stage-one" / "model"), weights(run)
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert not list(run.rglob("*.bin"))
+    assert (run / "stage-one" / "curves.png").stat().st_size > 1000
 
 
 def test_the_loss_falls_and_the_best_validation_is_kept(plan, tmp_path):

@@ -57,7 +57,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         self._drawn = drawn_per_epoch([len(members) for members in self._by_domain], rule)
         self._tokens_per_batch = tokens_per_batch
         self._seed = seed
-        self._batches, self.epoch_ends = self._all(epochs, token_budget)
+        self._batches, self._epoch_sizes = self._all(epochs, token_budget)
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)
@@ -70,20 +70,28 @@ class TokenBudgetBatches(Sampler[list[int]]):
         """Tokens of the whole stage, padding not counted."""
         return int(sum(self._lengths[batch].sum() for batch in self._batches))
 
+    def epochs_after(self, batches: int) -> float:
+        """Passes over the data, in parts of one, when so many batches are done."""
+        epochs = 0.0
+        for size in self._epoch_sizes:
+            epochs += min(1.0, batches / size)
+            batches = max(0, batches - size)
+        return round(epochs, 3)
+
     def _all(self, epochs: float, token_budget: int | None) -> tuple[list[list[int]], list[int]]:
         batches: list[list[int]] = []
-        ends: list[int] = []
+        sizes: list[int] = []
         spent = 0
         for epoch in range(int(np.ceil(epochs))):
             of_epoch = self._epoch(epoch)
+            sizes.append(len(of_epoch))
             share = min(1.0, epochs - epoch)
             for batch in of_epoch[: max(1, round(share * len(of_epoch)))]:
                 spent += int(self._lengths[batch].sum())
                 if token_budget is not None and spent > token_budget and batches:
-                    return batches, [*ends, len(batches)]
+                    return batches, sizes
                 batches.append(batch)
-            ends.append(len(batches))
-        return batches, ends
+        return batches, sizes
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         rng = np.random.default_rng((self._seed, epoch))

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from calrec.errors import ModelError
+from calrec.model.weights import without_progress_bars
 from calrec.settings import Settings
 from calrec.training.config import TrainingPlan
 
@@ -57,7 +58,8 @@ def save_model(folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
         part = Path(name)
-        lm.save_pretrained(part)
+        with without_progress_bars():
+            lm.save_pretrained(part)
         tokenizer.save_pretrained(part)
         shutil.copyfile(items, part / ITEMS)
         (part / "README.md").write_text(model_card(card), encoding="utf-8")

@@ -24,6 +24,7 @@ from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator, TokenBudgetBatches
 from calrec.training.cached import trunk_cache
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
+from calrec.training.curves import plot_curves
 from calrec.training.run_folder import DomainCard, RunCard, is_whole, load_card, save_model
 from calrec.training.sequences import DomainTexts, Texts, Window, example_windows, training_windows
 from calrec.training.trainer import CalrecTrainer, last_whole_checkpoint, stage_callbacks, training_arguments
@@ -189,6 +190,7 @@ def train_stage(
     backbone.lm.requires_grad_(True).eval()
     best = best_terms(trainer.state.log_history)
     (folder / "history.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+    plot_curves(trainer.state.log_history, folder / "curves.png")
     del trainer, cache, collator
     gc.collect()
     return best, batches.tokens

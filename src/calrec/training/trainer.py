@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_callback import EarlyStoppingCallback, TrainerCallback
+from transformers.trainer_callback import EarlyStoppingCallback, ProgressCallback, TrainerCallback
 
 from calrec.errors import ModelError
+from calrec.model.weights import without_progress_bars
 from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator, TokenBudgetBatches, length_grouped
 from calrec.training.config import StageSettings
+from calrec.training.progress import TermsBar
 from calrec.training.sequences import Window
 
 WEIGHTS = "model.safetensors"
@@ -61,6 +62,8 @@ class CalrecTrainer(Trainer):
             processing_class=tokenizer,
             callbacks=list(callbacks),
         )
+        self.remove_callback(ProgressCallback)
+        self.add_callback(TermsBar())
         self.model_accepts_loss_kwargs = True  # so that Trainer counts the tokens of an update
         self._batches = batches
         self._sums: dict[str, float] = defaultdict(float)
@@ -96,16 +99,9 @@ class CalrecTrainer(Trainer):
             self._updates_summed = self.state.global_step
         if self.state.epoch is not None:
             # To Trainer the stage is one epoch; to the reader an epoch is a pass over the data.
-            self.state.epoch = self._epochs_done()
+            done = self.state.global_step * self.args.gradient_accumulation_steps
+            self.state.epoch = self._batches.epochs_after(done)
         super().log(logs, start_time)
-
-    def _epochs_done(self) -> float:
-        done = self.state.global_step * self.args.gradient_accumulation_steps
-        ends = [0, *self._batches.epoch_ends]
-        for number, (start, end) in enumerate(pairwise(ends)):
-            if done <= end:
-                return round(float(number + (done - start) / max(1, end - start)), 3)
-        return float(len(ends) - 1)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -115,10 +111,13 @@ class CalrecTrainer(Trainer):
         model.eval()
         sums: dict[str, float] = defaultdict(float)
         counts: dict[str, int] = defaultdict(int)
-        for batch in self.get_eval_dataloader(eval_dataset):
+        loader = self.get_eval_dataloader(eval_dataset)
+        self.callback_handler.eval_dataloader = loader
+        for batch in loader:
             for name, (value, count) in model.sums(**batch).items():
                 sums[name] += value
                 counts[name] += count
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         model.train()
         means = {name: sums[name] / counts[name] for name in sums}
         weights = model.settings.weights | {"item": model.settings.item_weight}
@@ -131,7 +130,8 @@ class CalrecTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """A checkpoint is a plain Hugging Face folder, not this class's wrapping; and nothing is pickled."""
         folder = Path(output_dir or self.args.output_dir)
-        self.model.towers.lm.save_pretrained(folder)
+        with without_progress_bars():
+            self.model.towers.lm.save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
