@@ -51,17 +51,25 @@ class CALRec:
         card: how the run writes its prompts.
         catalogue: the items that can be recommended; their texts are replaced by the template's.
         settings: of inference.
+        fingerprint: SHA-256 of the weights, to stand in results.
     """
 
     name = "calrec"
 
     def __init__(
-        self, lm: Any, tokenizer: Any, card: RunCard, catalogue: Catalogue, settings: InferenceSettings | None = None
+        self,
+        lm: Any,
+        tokenizer: Any,
+        card: RunCard,
+        catalogue: Catalogue,
+        settings: InferenceSettings | None = None,
+        fingerprint: str = "",
     ) -> None:
         self.lm = lm
         self.tokenizer = tokenizer
         self.card = card
         self.settings = settings or InferenceSettings()
+        self.fingerprint = fingerprint
         item_text = ItemText(card.plan.text)
         self.catalogue = Catalogue(catalogue.items, tuple(map(item_text, catalogue.items)))
         self.encoder = SequenceEncoder(tokenizer, card.plan.text, self.catalogue, card.plan.lengths)
@@ -91,7 +99,8 @@ class CALRec:
         backbone = load_backbone(BackboneSettings(backbone=str(folder), dtype=settings.dtype))  # type: ignore[arg-type]
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         catalogue = catalogue or read_catalogue(folder / ITEMS)
-        return cls(backbone.lm.to(device), backbone.tokenizer, card, catalogue, settings)  # type: ignore[arg-type]
+        lm: Any = backbone.lm
+        return cls(lm.to(device), backbone.tokenizer, card, catalogue, settings, backbone.fingerprint)
 
     @classmethod
     def for_domain(cls, run: str | Path, domain: Domain, settings: InferenceSettings | None = None) -> CALRec:
@@ -106,6 +115,13 @@ class CALRec:
     def _trie(self) -> ItemTrie:
         """The catalogue's token sequences: where drafts come from."""
         return ItemTrie([item.tolist() for item in self.encoder.items])
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that decides this recommender's scores, to stand in results."""
+        training = self.card.model_dump(mode="json", include={"stage", "tokens", "backbone", "plan"})
+        inference = self.settings.model_dump(mode="json", exclude={"sampling": {"mode", "batch_users"}})
+        return {"weights": self.fingerprint, "training": training, "inference": inference}
 
     def prompt(self, history: History) -> Prompt:
         """A user's prompt; the user's id, or without one the history itself, seeds the samples.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 
 from calrec.baselines import BASELINES, fit_baseline
@@ -12,11 +14,20 @@ from calrec.data.store import Domain
 from calrec.evaluation import Result, evaluate
 from calrec.pipeline import CALRec
 from calrec.recipe import load_recipe
-from calrec.records import History
+from calrec.records import Example
 from calrec.training.stages import train
 
 STAGE_ONE, TARGET = "SEAFOOD-PCKGD", "COSMETICS"
 HOUSEHOLDS = 60
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What a quickstart leaves: the target domain, the trained recommender, and all results, the recommender's last."""
+
+    domain: Domain
+    recommender: CALRec
+    results: list[Result]
 
 
 def prepare_domains(folder: Path) -> list[Domain]:
@@ -28,12 +39,8 @@ def prepare_domains(folder: Path) -> list[Domain]:
     return [prepare(f"journey:{department}", folder / department) for department in (STAGE_ONE, TARGET)]
 
 
-def run_quickstart(out: Path, console: Console, use_cpu: bool = False) -> list[Result]:
-    """Prepare, train, evaluate beside the baselines; what an earlier call finished is not done again.
-
-    Returns:
-        The results, the trained run's last.
-    """
+def run_quickstart(out: Path, console: Console, use_cpu: bool = False) -> Quickstart:
+    """Prepare, train, evaluate beside the baselines; what an earlier call finished is not done again."""
     console.rule("1. Purchases")
     _, target = prepare_domains(out / "domains")
     console.print(f"{target.name}: {len(target.sequences):,} households, {len(target.items):,} items")
@@ -45,16 +52,26 @@ def run_quickstart(out: Path, console: Console, use_cpu: bool = False) -> list[R
     run = out / "run"
     train(load_recipe("quickstart", overrides), run, console.print, use_cpu)
     console.rule(f"3. Evaluation on {HOUSEHOLDS} households")
-    methods = [fit_baseline(name, target) for name in BASELINES]
-    recommender = CALRec.for_domain(run, target)
+    baselines = [fit_baseline(name, target) for name in BASELINES]
     results = [
-        evaluate(method, target, "test", out / "results" / method.name, users=HOUSEHOLDS)
-        for method in (*methods, recommender)
+        evaluate(b, target, "test", out / "results" / b.name, users=HOUSEHOLDS, settings=b.settings) for b in baselines
     ]
-    return results
+    recommender = CALRec.for_domain(run, target)
+    results.append(
+        evaluate(
+            recommender,
+            target,
+            "test",
+            out / "results" / recommender.name,
+            users=HOUSEHOLDS,
+            settings=recommender.described,
+        )
+    )
+    return Quickstart(target, recommender, results)
 
 
-def example_household(domain: Domain) -> History:
-    """The first household of the test split: what it bought before the item that is held out."""
-    example = domain.split("test")[0]
-    return History(example.user_id, example.history)
+def example_household(result: Result, domain: Domain) -> Example:
+    """A household to look at: one of those whose next item was found best, the first of equals."""
+    found = result.rankings.filter(pl.col("rank_by_id") > 0).sort("rank_by_id", maintain_order=True)
+    wanted = (found if len(found) else result.rankings)["user_id"][0]
+    return next(example for example in domain.split("test") if example.user_id == wanted)

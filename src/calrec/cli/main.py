@@ -12,8 +12,12 @@ import typer
 
 from calrec import __version__
 from calrec.cli import data
+from calrec.cli.compare import compare
+from calrec.cli.evaluate import evaluate
+from calrec.cli.quickstart import quickstart
 from calrec.cli.recommend import recommend
 from calrec.cli.train import train
+from calrec.cli.verify import verify
 from calrec.errors import CalrecError
 
 DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -29,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
-for command in (train, recommend):
+for command in (train, evaluate, compare, verify, recommend, quickstart):
     app.command()(command)
 
 

@@ -18,6 +18,24 @@ def quickstart(
     """
     from rich.console import Console
 
-    from calrec.quickstart import run_quickstart
+    from calrec.cli.compare import results_table
+    from calrec.cli.recommend import ranking_table
+    from calrec.quickstart import example_household, run_quickstart
+    from calrec.records import History
 
-    run_quickstart(out, Console(), cpu)
+    console = Console()
+    done = run_quickstart(out, console, cpu)
+    console.print(results_table(done.results, "id"))
+    console.rule("4. Five recommendations for one household")
+    example = example_household(done.results[-1], done.domain)
+    texts = dict(zip(done.recommender.catalogue.ids, done.recommender.catalogue.texts, strict=True))
+    for item_id in example.history[-5:]:
+        console.print("bought", item_id, texts[item_id], markup=False, highlight=False)
+    (ranking,) = done.recommender.recommend([History(example.user_id, example.history)], k=5)
+    console.print(ranking_table(ranking, explain=True))
+    console.print("then bought", example.target, texts[example.target], markup=False, highlight=False)
+    console.print(
+        f"Everything lies in {out}: domains/, run/ (the model), results/. "
+        f"Next: calrec recommend {out / 'run'} --history {example.history[-1]}",
+        markup=False,
+    )

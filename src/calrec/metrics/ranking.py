@@ -7,6 +7,7 @@ with score ``-inf`` is in no ranking. A user whose target is not ranked has rank
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 Ranks = NDArray[np.int64]
 
 
-def ranks_by_id(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> Ranks:
+def ranks_by_id(scores: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> Ranks:
     """Place of each row's target among all items.
 
     Args:
@@ -36,7 +37,7 @@ def ranks_by_id(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> Rank
     return np.where(ranked, ahead + 1, 0).astype(np.int64)
 
 
-def ranks_by_text(scores: NDArray[np.float32], targets: NDArray[np.int64], groups: NDArray[np.int64]) -> Ranks:
+def ranks_by_text(scores: NDArray[np.floating[Any]], targets: NDArray[np.int64], groups: NDArray[np.int64]) -> Ranks:
     """Place of each row's target text among the distinct texts, each text standing where its best item stands.
 
     Args:

@@ -117,7 +117,7 @@ class CalrecTrainer(Trainer):
             for name, (value, count) in model.sums(**batch).items():
                 sums[name] += value
                 counts[name] += count
-            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+            self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         model.train()
         means = {name: sums[name] / counts[name] for name in sums}
         weights = model.settings.weights | {"item": model.settings.item_weight}

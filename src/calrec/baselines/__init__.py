@@ -1,0 +1,42 @@
+"""Methods without a language model, each fitted from a domain's training sequences: the rows to beat."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from calrec.baselines.baseline import Baseline
+from calrec.baselines.item_knn import ItemKnn
+from calrec.baselines.last_item_bm25 import LastItemBm25
+from calrec.baselines.markov import Markov
+from calrec.baselines.popularity import Popularity
+from calrec.baselines.user_history import UserHistory
+from calrec.data.store import Domain
+from calrec.errors import ConfigError
+from calrec.settings import read_settings
+
+__all__ = ["BASELINES", "Baseline", "fit_baseline"]
+
+BASELINES: Mapping[str, type[Baseline[Any]]] = {
+    method.name: method for method in (Popularity, UserHistory, Markov, ItemKnn, LastItemBm25)
+}
+
+
+def fit_baseline(name: str, domain: Domain, overrides: Sequence[str] = ()) -> Baseline[Any]:
+    """Fit a baseline by name.
+
+    Args:
+        name: one of :data:`BASELINES`.
+        domain: what it learns from: every sequence without its last two items.
+        overrides: ``KEY=VALUE`` for settings that differ from the defaults.
+
+    Raises:
+        ConfigError: there is no such baseline, or it has no such setting, or not with this value.
+    """
+    if name not in BASELINES:
+        near = difflib.get_close_matches(name, BASELINES, n=1)
+        mend = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(BASELINES)}"
+        raise ConfigError(f"{name!r} is no baseline: {mend}")
+    method = BASELINES[name]
+    return method(domain, read_settings(method.settings_type, {}, overrides, f"baseline {name}"))

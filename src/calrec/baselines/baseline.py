@@ -1,0 +1,62 @@
+"""What all baselines share: fitted on construction, they speak the recommender's protocol."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calrec.data.store import Domain
+from calrec.protocol import rankings
+from calrec.records import Catalogue, History, Recommendation
+from calrec.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+class NoSettings(Settings):
+    """Of a baseline that has nothing to set."""
+
+
+class Baseline(ABC, Generic[S]):
+    """A method fitted on ``domain.training_sequences()``: sequences without the targets of validation and test.
+
+    Args:
+        domain: what to learn from, and whose catalogue to rank.
+        settings: the method's own.
+    """
+
+    name: ClassVar[str]
+    settings_type: ClassVar[type[Settings]] = NoSettings
+
+    def __init__(self, domain: Domain, settings: S) -> None:
+        self._catalogue = domain.catalogue
+        self.settings = settings
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self._catalogue
+
+    @abstractmethod
+    def score(self, histories: Sequence[History]) -> NDArray[np.float32]:
+        """Shape (len(histories), len(catalogue)), higher is better, ``-inf`` for an item that is not recommended."""
+
+    def recommend(self, histories: Sequence[History], k: int) -> list[list[Recommendation]]:
+        """The k best items of each history, best first; fewer where the method recommends fewer."""
+        return rankings(self.score(histories), self.catalogue, k)
+
+
+def popularity(domain: Domain) -> NDArray[np.float64]:
+    """How often each item was bought in the training sequences, over one more than the maximum: (I,) in [0, 1)."""
+    catalogue = domain.catalogue
+    bought = [column for history in domain.training_sequences() for column in catalogue.columns(history.item_ids)]
+    counts = np.bincount(np.array(bought, dtype=np.int64), minlength=len(catalogue)).astype(np.float64)
+    return counts / (counts.max() + 1)
+
+
+def fill_by_popularity(scores: NDArray[np.float32], share: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Where the method found nothing (score 0), rank by popularity, after everything that it found (score above 0)."""
+    return np.where(scores > 0, scores, share - 1).astype(np.float32)

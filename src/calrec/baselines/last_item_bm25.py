@@ -1,0 +1,49 @@
+"""BM25 of the last item's title over all titles: what text alone can do without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from calrec.baselines.baseline import Baseline
+from calrec.data.store import Domain
+from calrec.protocol import exclude_last
+from calrec.records import History
+from calrec.retrieval import Bm25Index, Bm25Settings
+from calrec.settings import Settings
+
+
+class LastItemBm25Settings(Settings):
+    """How to look for the last title.
+
+    Attributes:
+        itself: whether the last item, which matches its own title best, may be recommended.
+        bm25: the constants of BM25.
+    """
+
+    itself: bool = True
+    bm25: Bm25Settings = Field(default_factory=Bm25Settings)
+
+
+class LastItemBm25(Baseline[LastItemBm25Settings]):
+    """Items by how well their titles match the last item's; those without a common word are not recommended."""
+
+    name = "bm25"
+    settings_type = LastItemBm25Settings
+
+    def __init__(self, domain: Domain, settings: LastItemBm25Settings) -> None:
+        super().__init__(domain, settings)
+        self._itself = settings.itself
+        self._index = Bm25Index(self.catalogue.texts, settings.bm25)
+
+    def score(self, histories: Sequence[History]) -> NDArray[np.float32]:
+        texts = self.catalogue.texts
+        last = [self.catalogue.columns(history.item_ids[-1:]) for history in histories]
+        scores = self._index.scores([texts[columns[0]] if columns else "" for columns in last])
+        scores[scores == 0] = -np.inf
+        if not self._itself:
+            exclude_last(scores, self.catalogue, histories)
+        return scores

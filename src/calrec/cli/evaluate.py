@@ -1,0 +1,92 @@
+"""``calrec evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from calrec.data.store import Domain
+    from calrec.protocol import Recommender
+
+
+def evaluate(
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_BASELINE",
+            help="A run's folder, or popularity, user-history, markov, item-knn or bm25.",
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="A prepared domain.")],
+    out: Annotated[Path, typer.Option(help="The result's folder.")],
+    split: Annotated[str, typer.Option(help="test, or valid to choose settings by.")] = "test",
+    users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users; all without it.")] = None,
+    exclude_last: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-last/--include-last",
+            help="Take the history's last item out of the ranking (as the domain says).",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Users scored together; results do not depend on it.")] = 16,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the method.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print result.json.")] = False,
+) -> None:
+    """Rank the whole catalogue for every user of a split, by a trained run or a baseline.
+
+    Example: calrec evaluate markov --data domains/PASTRY --split test --out results/markov
+    """
+    from rich.console import Console
+
+    from calrec.cli.compare import results_table
+    from calrec.data.store import load_domain
+    from calrec.errors import ConfigError
+    from calrec.evaluation import evaluate as evaluate_method
+
+    if split not in ("test", "valid"):
+        raise ConfigError(f"--split {split}: choose test or valid")
+    domain = load_domain(data)
+    recommender, settings = ready(method, domain, set_ or ())
+    result = evaluate_method(
+        recommender,
+        domain,
+        split,  # type: ignore[arg-type]
+        out,
+        users=users,
+        last_excluded=exclude_last,
+        batch_size=batch_size,
+        settings=settings,
+    )
+    if json_:
+        typer.echo(result.summary.model_dump_json(indent=2))
+    else:
+        Console().print(results_table([result], "id"))
+        Console(stderr=True).print(f"The result is in {out}.")
+
+
+def ready(method: str, domain: Domain, overrides: tuple[str, ...] | list[str]) -> tuple[Recommender, dict[str, Any]]:
+    """A recommender by the name of a baseline or the folder of a run, and what it was set to.
+
+    Raises:
+        ConfigError: neither a baseline nor a folder, or an unknown setting.
+        ModelError: the folder is no run.
+    """
+    from calrec.baselines import BASELINES, fit_baseline
+    from calrec.errors import ConfigError
+
+    if method in BASELINES:
+        baseline = fit_baseline(method, domain, overrides)
+        return baseline, dict(baseline.settings)
+    if not Path(method).is_dir():
+        raise ConfigError(f"{method} is neither a run's folder nor a baseline ({', '.join(BASELINES)})")
+
+    from calrec.pipeline import CALRec, InferenceSettings
+    from calrec.settings import read_settings
+
+    recommender = CALRec.for_domain(method, domain, read_settings(InferenceSettings, {}, overrides))
+    return recommender, recommender.described

@@ -1,0 +1,175 @@
+"""A result on disk: every user's ranks and best items in a table, everything that can be said of them in JSON."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+import calrec
+from calrec.errors import DataError
+from calrec.evaluation.protocol import Protocol
+from calrec.metrics import per_user_metrics, ranking_metrics, standard_errors
+from calrec.settings import Settings
+
+RANKINGS, RESULT = "rankings.parquet", "result.json"
+KS = (1, 5, 10, 20)
+
+
+class Means(Settings):
+    """Metrics of a group of users with their standard errors, by item id and by item text."""
+
+    users: int
+    by_id: Mapping[str, float]
+    by_id_error: Mapping[str, float | None]
+    by_text: Mapping[str, float]
+    by_text_error: Mapping[str, float | None]
+
+
+class Summary(Settings):
+    """``result.json``.
+
+    Attributes:
+        method: its name. settings: all that changes its scores.
+        protocol, protocol_hash: what has to be equal for a comparison.
+        metrics: of all users. slices: of groups of them.
+        coverage: share of the catalogue that is among somebody's ten best.
+        unranked: users whose target is in no ranking, each a miss.
+        seconds: of the scoring. versions: of what computed it. machine: processor and system.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    protocol: Protocol
+    protocol_hash: str
+    metrics: Means
+    slices: Mapping[str, Means]
+    coverage: float
+    unranked: int
+    seconds: float
+    versions: Mapping[str, str]
+    machine: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A summary and its rankings.
+
+    Attributes:
+        path: the folder.
+        rankings: one row a user: ``user_id``, ``target``, ``rank_by_id``, ``rank_by_text`` (0 = not ranked, else
+            1-based), ``top_items``.
+    """
+
+    path: Path
+    summary: Summary
+    rankings: pl.DataFrame
+
+    @property
+    def name(self) -> str:
+        return self.summary.method
+
+    def per_user(self, metric: str, identity: str = "id") -> NDArray[np.float64]:
+        """(U,) every user's own value of a metric."""
+        return per_user_metrics(self.rankings[f"rank_by_{identity}"].to_numpy(), KS)[metric]
+
+
+def means(rankings: pl.DataFrame) -> Means:
+    """Metrics over the rows of a table of rankings."""
+    by_id, by_text = (rankings[f"rank_by_{identity}"].to_numpy() for identity in ("id", "text"))
+    return Means(
+        users=len(rankings),
+        by_id=ranking_metrics(by_id, KS),
+        by_id_error=_finite(standard_errors(by_id, KS)),
+        by_text=ranking_metrics(by_text, KS),
+        by_text_error=_finite(standard_errors(by_text, KS)),
+    )
+
+
+def _finite(errors: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: float(error) if np.isfinite(error) else None for name, error in errors.items()}
+
+
+def summarise(
+    method: str,
+    settings: Mapping[str, Any],
+    protocol: Protocol,
+    rankings: pl.DataFrame,
+    slices: Mapping[str, NDArray[np.bool_]],
+    seconds: float,
+) -> Summary:
+    """All that ``result.json`` says of a table of rankings."""
+    best = rankings.select(pl.col("top_items").list.head(10).explode().drop_nulls().n_unique()).item()
+    return Summary(
+        method=method,
+        settings=settings,
+        protocol=protocol,
+        protocol_hash=protocol.hash,
+        metrics=means(rankings),
+        slices={name: means(rankings.filter(pl.Series(members))) for name, members in slices.items()},
+        coverage=best / protocol.candidates,
+        unranked=int((rankings["rank_by_id"] == 0).sum()),
+        seconds=round(seconds, 2),
+        versions=_versions(),
+        machine=f"{platform.machine()}, {platform.system()}",
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"calrec": calrec.__version__, "python": platform.python_version()}
+    for package in ("numpy", "torch", "transformers", "bm25s", "polars"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def save_result(result: Result) -> None:
+    """Write a result folder, whole or not at all; an older result there gives way."""
+    target = result.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
+        fresh = Path(name, "fresh")
+        fresh.mkdir()
+        result.rankings.write_parquet(fresh / RANKINGS)
+        (fresh / RESULT).write_text(result.summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if target.exists():
+            _require_replaceable(target)
+            shutil.move(target, Path(name, "old"))
+        fresh.rename(target)
+
+
+def _require_replaceable(folder: Path) -> None:
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).is_file()):
+        raise DataError(f"{folder} exists and is no result: choose another --out")
+
+
+def load_result(folder: str | Path) -> Result:
+    """Read a result.
+
+    Raises:
+        DataError: the folder is no result, or its files do not fit each other.
+    """
+    path = Path(folder)
+    if not (path / RESULT).is_file() or not (path / RANKINGS).is_file():
+        raise DataError(f"{path} is no result: it has no {RESULT} and {RANKINGS}; make one with `calrec evaluate`")
+    try:
+        summary = Summary.model_validate_json((path / RESULT).read_bytes())
+        rankings = pl.read_parquet(path / RANKINGS)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
+        raise DataError(f"{path / RESULT}: {where}: {error.errors()[0]['msg']}; evaluate again") from None
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path / RANKINGS}: {str(error).splitlines()[0]}; evaluate again") from None
+    return Result(path, summary, rankings)

@@ -1,0 +1,67 @@
+"""Evaluation by the commands a user types."""
+
+import json
+
+import pytest
+
+from calrec.cli.main import main
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def results(tiny_domain, tmp_path, capsys):
+    made = []
+    for name in ("popularity", "markov"):
+        made.append(tmp_path / name)
+        assert run("evaluate", name, "--data", tiny_domain.path, "--split", "test", "--out", made[-1]) == 0
+    assert "recall@10" in capsys.readouterr().out
+    return made
+
+
+def test_compare_prints_one_table_and_the_tests(results, capsys):
+    assert run("compare", *results) == 0
+    shown = capsys.readouterr().out
+    assert "markov" in shown
+    assert "paired over users" in shown
+    assert run("compare", *results, "--json", "--metric", "mrr", "--reference", results[0]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["reference"] == str(results[0])
+    assert "p_holm" in said["results"][1]["against_reference"]
+
+
+def test_verify(results, tiny_domain, capsys):
+    assert run("verify", results[0], "--data", tiny_domain.path) == 0
+    said = json.loads((results[0] / "result.json").read_text())
+    said["metrics"]["by_id"]["mrr"] = 0.99
+    (results[0] / "result.json").write_text(json.dumps(said))
+    assert run("verify", results[0]) == 2
+    assert "by_id.mrr is 0.99" in capsys.readouterr().err
+
+
+def test_settings_of_a_method(tiny_domain, tmp_path, capsys):
+    arguments = ("evaluate", "item-knn", "--data", tiny_domain.path, "--out", tmp_path / "r", "--json")
+    assert run(*arguments, "--set", "window=2", "--users", 5) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["settings"]["window"] == 2
+    assert said["protocol"]["users"] == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("nothing", (), "neither a run's folder nor a baseline (popularity"),
+        ("markov", ("--split", "tset"), "choose test or valid"),
+        ("item-knn", ("--set", "windwo=2"), "did you mean 'window'?"),
+        ("markov", ("--users", "99"), "the split has 12 users"),
+    ],
+)
+def test_a_mistake_is_one_line(tiny_domain, tmp_path, capsys, method, options, said):
+    assert run("evaluate", method, "--data", tiny_domain.path, "--out", tmp_path / "r", *options) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("calrec: error: ")
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "r").exists()
