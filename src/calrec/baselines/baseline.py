@@ -53,8 +53,9 @@ def popularity(domain: Domain) -> NDArray[np.float64]:
     """How often each item was bought in the training sequences, over one more than the maximum: (I,) in [0, 1)."""
     catalogue = domain.catalogue
     bought = [column for history in domain.training_sequences() for column in catalogue.columns(history.item_ids)]
-    counts = np.bincount(np.array(bought, dtype=np.int64), minlength=len(catalogue)).astype(np.float64)
-    return counts / (counts.max() + 1)
+    counts = np.bincount(np.array(bought, dtype=np.int64), minlength=len(catalogue))
+    share: NDArray[np.float64] = counts / (counts.max() + 1)
+    return share
 
 
 def fill_by_popularity(scores: NDArray[np.float32], share: NDArray[np.float64]) -> NDArray[np.float32]:

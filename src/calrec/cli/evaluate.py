@@ -81,7 +81,7 @@ def ready(method: str, domain: Domain, overrides: tuple[str, ...] | list[str]) -
 
     if method in BASELINES:
         baseline = fit_baseline(method, domain, overrides)
-        return baseline, dict(baseline.settings)
+        return baseline, baseline.settings.model_dump(mode="json")
     if not Path(method).is_dir():
         raise ConfigError(f"{method} is neither a run's folder nor a baseline ({', '.join(BASELINES)})")
 

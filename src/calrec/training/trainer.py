@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_callback import EarlyStoppingCallback, ProgressCallback, TrainerCallback
+from transformers.trainer_callback import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerControl
 
 from calrec.errors import ModelError
 from calrec.model.weights import without_progress_bars
@@ -107,7 +107,7 @@ class CalrecTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Validation: every term's mean over all tokens or targets, not over batches, and their weighted sum."""
-        model = self.model
+        model, control = self.model, cast(TrainerControl, self.control)  # type: ignore[has-type]
         model.eval()
         sums: dict[str, float] = defaultdict(float)
         counts: dict[str, int] = defaultdict(int)
@@ -117,14 +117,14 @@ class CalrecTrainer(Trainer):
             for name, (value, count) in model.sums(**batch).items():
                 sums[name] += value
                 counts[name] += count
-            self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+            self.callback_handler.on_prediction_step(self.args, self.state, control)
         model.train()
         means = {name: sums[name] / counts[name] for name in sums}
         weights = model.settings.weights | {"item": model.settings.item_weight}
         metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in means.items()}
         metrics[f"{metric_key_prefix}_loss"] = sum(weights[name] * mean for name, mean in means.items())
         self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
