@@ -84,7 +84,7 @@ def test_an_item_without_text_is_named(byte_tokens):
 
 
 def test_an_item_too_long_for_a_sequence_is_named(byte_tokens):
-    with pytest.raises(DataError, match="item i1: .* lower the attributes' max_words or raise max_tokens"):
+    with pytest.raises(DataError, match=r"item i1: .* lower the attributes' max_words or raise max_tokens"):
         make_encoder(byte_tokens, titles=("pen", "x" * 100), max_tokens=64)
 
 
