@@ -22,14 +22,9 @@ def next_item_nll(logits: Tensor, labels: Tensor) -> Tensor:
         A scalar, in nats a token; 0 where there is no target token.
     """
     shifted = labels[:, 1:].reshape(-1)
-    losses = F.cross_entropy(
-        logits[:, :-1].reshape(len(shifted), -1).float()
-        if logits.dtype in (torch.bfloat16, torch.float16)
-        else logits[:, :-1].reshape(len(shifted), -1),
-        shifted,
-        ignore_index=IGNORED,
-        reduction="sum",
-    )
+    # At least float32: a softmax over a vocabulary loses too much below.
+    predicting = logits[:, :-1].reshape(len(shifted), -1).to(torch.promote_types(logits.dtype, torch.float32))
+    losses = F.cross_entropy(predicting, shifted, ignore_index=IGNORED, reduction="sum")
     return losses / (shifted != IGNORED).sum().clamp(min=1)
 
 
