@@ -16,7 +16,6 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-import calrec
 from calrec.errors import DataError
 from calrec.evaluation.protocol import Protocol
 from calrec.metrics import per_user_metrics, ranking_metrics, standard_errors
@@ -126,8 +125,8 @@ def summarise(
 
 
 def _versions() -> dict[str, str]:
-    versions = {"calrec": calrec.__version__, "python": platform.python_version()}
-    for package in ("numpy", "torch", "transformers", "bm25s", "polars"):
+    versions = {"python": platform.python_version()}
+    for package in ("calrec", "numpy", "torch", "transformers", "bm25s", "polars"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

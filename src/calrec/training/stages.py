@@ -7,12 +7,12 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import calrec
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError
 from calrec.model.backbones import Backbone, load_backbone
@@ -80,7 +80,7 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
         tell(f"{name}: {', '.join(domain.name for domain in domains)}")
         best, tokens = train_stage(plan, stage, domains, backbone, out / name, tell, use_cpu)
         card = RunCard(
-            version=calrec.__version__,
+            version=version("calrec"),
             stage=name,
             plan=plan,
             domains=dict(card.domains if card else {})
