@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from calrec.generation import ItemTrie, Prompt, SamplingSettings, sample
 from calrec.model.backbones import BackboneSettings, load_backbone
 from calrec.protocol import exclude_last, rankings
 from calrec.records import Catalogue, Generation, History, Recommendation, Trace
-from calrec.retrieval import Bm25Index, Bm25Settings, quasi_round_robin
+from calrec.retrieval import Bm25Index, Bm25Settings, min_max, quasi_round_robin
 from calrec.settings import Settings
 from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText, one_line
@@ -142,7 +143,8 @@ class CALRec:
     ) -> list[list[Generation]]:
         """What the model writes for each history: its distinct texts, the most probable first."""
         prompts = [self.prompt(history) for history in histories]
-        draws = sample(self.lm, prompts, self.encoder.end_id, self.settings.sampling, self._trie, progress)
+        trie = self._trie if self.settings.sampling.mode == "draft" else None
+        draws = sample(self.lm, prompts, self.encoder.end_id, self.settings.sampling, trie, progress)
         return [self._distinct_texts(of_user) for of_user in draws]
 
     def _distinct_texts(self, draws: Iterable[Any]) -> list[Generation]:
@@ -160,8 +162,14 @@ class CALRec:
 
     def ground(self, generations: Sequence[Generation]) -> NDArray[np.float64]:
         """Quasi-round-robin BM25: scores (I,) of the catalogue; ``-inf`` where no generation has a word of the item."""
-        scores = self.index.scores([generation.text for generation in generations])
-        joined = quasi_round_robin(scores, [g.log_prob for g in generations], self.settings.epsilon)
+        return self._joined(self._matches(generations), generations)
+
+    def _matches(self, generations: Sequence[Generation]) -> NDArray[np.float32]:
+        """BM25 of every item for every generation: (P, I)."""
+        return self.index.scores([generation.text for generation in generations])
+
+    def _joined(self, matches: NDArray[np.float32], generations: Sequence[Generation]) -> NDArray[np.float64]:
+        joined = quasi_round_robin(matches, [g.log_prob for g in generations], self.settings.epsilon)
         return np.where(joined > 0, joined, -np.inf)
 
     def score(self, histories: Sequence[History]) -> NDArray[np.float64]:
@@ -182,12 +190,15 @@ class CALRec:
         """
         resolved = [h if isinstance(h, History) else self.history(h) for h in histories]
         generations = self.generate(resolved)
-        scores = np.stack([self.ground(of_user) for of_user in generations])
+        matches = [self._matches(of_user) for of_user in generations]
+        scores = np.stack([self._joined(*of_user) for of_user in zip(matches, generations, strict=True)])
         if self.card.exclude_last:
             exclude_last(scores, self.catalogue, resolved)
         return [
-            [self._traced(place, of_user) for place in ranking]
-            for ranking, of_user in zip(rankings(scores, self.catalogue, k), generations, strict=True)
+            self._traced(ranking, of_user, min_max(scores_of_user))
+            for ranking, of_user, scores_of_user in zip(
+                rankings(scores, self.catalogue, k), generations, matches, strict=True
+            )
         ]
 
     def history(self, entries: Sequence[str], user_id: str = "") -> History:
@@ -221,14 +232,18 @@ class CALRec:
             named.setdefault(text.casefold(), item.item_id)
         return named
 
-    def _traced(self, place: Recommendation, generations: Sequence[Generation]) -> Recommendation:
-        column = self.catalogue.positions[place.item_id]
-        scores = self.index.scores([generation.text for generation in generations])
-        lowest, highest = scores.min(axis=1), scores.max(axis=1)
-        matches = (scores[:, column] - lowest) / np.where(highest > lowest, highest - lowest, 1)
+    def _traced(
+        self, ranking: Sequence[Recommendation], generations: Sequence[Generation], matches: NDArray[np.float64]
+    ) -> list[Recommendation]:
+        """A ranking with the generation that gave each item its score; ``matches`` (P, I) in [0, 1]."""
         weights = np.exp(self.settings.epsilon * np.asarray([g.log_prob for g in generations]))
-        best = int(np.argmax(weights * matches))
-        text = generations[best].text
-        words = self.index.matched_words(text, column)
-        trace = Trace(text, generations[best].log_prob, float(matches[best]), words)
-        return Recommendation(place.item_id, place.score, place.rank, place.text, trace)
+        traced = []
+        for place in ranking:
+            column = self.catalogue.positions[place.item_id]
+            best = int(np.argmax(weights * matches[:, column]))
+            text = generations[best].text
+            words = self.index.matched_words(text, column)
+            traced.append(
+                replace(place, trace=Trace(text, generations[best].log_prob, float(matches[best, column]), words))
+            )
+        return traced

@@ -26,15 +26,6 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Interaction:
-    """One purchase; ``timestamp`` in whatever unit the source has, only its order counts."""
-
-    user_id: str
-    item_id: str
-    timestamp: float
-
-
-@dataclass(frozen=True, slots=True)
 class History:
     """What a user bought, oldest first. ``user_id`` seeds the user's samples and says whose errors they are."""
 

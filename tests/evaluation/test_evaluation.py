@@ -1,6 +1,7 @@
 """Results: every user counted, resumable, verifiable, and comparable only under one protocol."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from calrec.baselines import BASELINES, fit_baseline
 from calrec.errors import ConfigError, DataError
 from calrec.evaluation import evaluate, load_result
 from calrec.evaluation.compare import against, best_of, require_one_protocol
-from calrec.evaluation.result import RANKINGS, RESULT
+from calrec.evaluation.result import RANKINGS, RESULT, means
 from calrec.evaluation.verify import faults
 from calrec.metrics import ranking_metrics
 from calrec.protocol import rankings
@@ -176,6 +177,30 @@ def test_other_changes_are_found(tiny_domain, tmp_path, fault):
         change(path, user_id=pl.lit("somebody"))
     (path / RESULT).write_text(json.dumps(said))
     assert faults(load_result(path), tiny_domain)
+
+
+@pytest.mark.parametrize("fault", ["text rank", "excluded item", "rank behind a whole ranking"])
+def test_ranks_that_the_best_items_contradict_are_found(tiny_domain, silent, tmp_path, fault):
+    method = silent if "whole" in fault else fit_baseline("popularity", tiny_domain)
+    result = evaluate(method, tiny_domain, "test", tmp_path / "out")
+    table, first = result.rankings, tiny_domain.split("test")[0]
+    if fault == "text rank":
+        column, values = "rank_by_text", [rank % 8 + 1 for rank in table["rank_by_text"]]
+    elif fault == "excluded item":
+        column, values = "top_items", [[*table["top_items"][0], first.history[-1]], *table["top_items"][1:]]
+    else:
+        longest = ["i0"] if first.target != "i0" else ["i1"]
+        table = table.with_columns(top_items=pl.Series([longest, *[[]] * (len(table) - 1)], dtype=pl.List(pl.String)))
+        column, values = "rank_by_id", [0, 3, *table["rank_by_id"][2:]]
+    changed = table.with_columns(pl.Series(column, values, dtype=table[column].dtype))
+    said = result.summary.model_copy(update={"metrics": means(changed)})
+    found = faults(replace(result, rankings=changed, summary=said), tiny_domain)
+    wanted = {
+        "text rank": "rank_by_text is",
+        "excluded item": "last item",
+        "rank behind a whole ranking": "rank_by_id is",
+    }
+    assert any(wanted[fault] in line for line in found)
 
 
 def test_a_recommender_of_another_catalogue_is_refused(tiny_domain, oracle, tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from calrec.data.store import Domain
 from calrec.evaluation.protocol import protocol_of
 from calrec.evaluation.result import RANKINGS, Means, Result, means
 from calrec.evaluation.slices import slices_of
+from calrec.records import Example
 
 _TOLERANCE = 1e-9
 
@@ -40,11 +43,14 @@ def _differing(place: str, claimed: Means, true: Means) -> list[str]:
 
 def _misplaced(result: Result) -> list[str]:
     """Ranks that the stored best items contradict."""
+    kept = max(map(len, result.rankings["top_items"]), default=0)
     found = []
     for row in result.rankings.iter_rows(named=True):
         items, rank = row["top_items"], row["rank_by_id"]
         place = items.index(row["target"]) + 1 if row["target"] in items else 0
-        if place != rank and (place or 1 <= rank <= len(items)):
+        # A list shorter than the others is a whole ranking: nothing stands behind it.
+        beyond = rank > len(items) == kept
+        if place != rank and not (place == 0 and (rank == 0 or beyond)):
             found.append(f"user {row['user_id']}: rank_by_id is {rank}, and the target stands at {place or 'no place'}")
     return found
 
@@ -60,7 +66,33 @@ def _against(result: Result, domain: Domain) -> list[str]:
     targets = result.rankings["target"].to_list()
     if [example.target for example in examples] != targets:
         return ["the targets are not those of the domain's split"]
+    found += _excluded(result, examples) + _misplaced_texts(result, domain)
     for name, members in slices_of(domain, examples).items():
         claimed, true = result.summary.slices.get(name), means(result.rankings.filter(members))
         found += [f"slice {name!r} is missing"] if claimed is None else _differing(f"slices.{name}", claimed, true)
+    return found
+
+
+def _excluded(result: Result, examples: Sequence[Example]) -> list[str]:
+    """Rankings with an item that the protocol takes out."""
+    if not result.summary.protocol.exclude_last:
+        return []
+    tops = result.rankings["top_items"].to_list()
+    return [
+        f"user {example.user_id}: the history's last item {example.history[-1]} is ranked"
+        for example, items in zip(examples, tops, strict=True)
+        if example.history[-1] in items
+    ]
+
+
+def _misplaced_texts(result: Result, domain: Domain) -> list[str]:
+    """Ranks by text that the stored best items contradict."""
+    groups, positions = domain.text_groups, domain.catalogue.positions
+    found = []
+    for row in result.rankings.iter_rows(named=True):
+        texts = list(dict.fromkeys(int(groups[positions[item_id]]) for item_id in row["top_items"]))
+        target, rank = int(groups[positions[row["target"]]]), row["rank_by_text"]
+        place = texts.index(target) + 1 if target in texts else 0
+        if place != rank and (place or 1 <= rank <= len(texts)):
+            found.append(f"user {row['user_id']}: rank_by_text is {rank}, and the text stands at {place or 'no place'}")
     return found

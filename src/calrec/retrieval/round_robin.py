@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,8 +37,15 @@ def quasi_round_robin(scores: ArrayLike, log_probs: ArrayLike, epsilon: float = 
         raise ValueError("scores and log_probs must be finite")
     if table.size == 0:
         return np.zeros(table.shape[1])
-    lowest = table.min(axis=1, keepdims=True)
-    span = table.max(axis=1, keepdims=True) - lowest
-    scaled = np.divide(table - lowest, span, out=np.zeros_like(table), where=span > 0)
+    scaled = min_max(table)
     joined: NDArray[np.float64] = (np.exp(epsilon * weights)[:, None] * scaled).max(axis=0)
     return joined
+
+
+def min_max(table: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Each row of (P, I) scaled to [0, 1], float64; a row that is all equal becomes zeros."""
+    wide = table.astype(np.float64)
+    lowest = wide.min(axis=1, keepdims=True)
+    span = wide.max(axis=1, keepdims=True) - lowest
+    scaled: NDArray[np.float64] = np.divide(wide - lowest, span, out=np.zeros_like(wide), where=span > 0)
+    return scaled

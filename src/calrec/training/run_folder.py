@@ -31,7 +31,7 @@ class RunCard(Settings):
     Attributes:
         version: of calrec.
         stage: the last one trained.
-        plan: the recipe, without the data's places.
+        plan: the recipe as it was trained, the folders of its domains included.
         domains: by stage, what it was trained on.
         exclude_last: whether the last item of a history is never recommended, as in the target domain.
         backbone: where the weights began. fingerprint: SHA-256 of those.
