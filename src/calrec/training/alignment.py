@@ -41,24 +41,25 @@ class Alignment(nn.Module):
             passes_an_update: passes that the other terms, each a mean over its own pass, are averaged over.
         """
         states = self.towers(target_item=target_item, **batch)
-        head = self.towers.head_weight
+        head = _as_product(self.towers.head_weight)
         tokens = labels.numel() if tokens_an_update is None else tokens_an_update
         next_item = None
         if "nig" in self.settings.weights:
             # The other terms are means over passes, so this one is scaled up to the same convention before averaging.
-            next_item = linear_nll(states.predicting, head, labels) * passes_an_update / tokens
+            next_item = linear_nll(_as_product(states.predicting), head, labels) * passes_an_update / tokens
         item = None
         if item_labels is not None and states.item_predicting is not None:
-            item = linear_nll(states.item_predicting, head, item_labels) / item_labels.numel()
-        terms = objective(
-            self.settings,
-            next_item,
-            states.user,
-            states.target_given_user,
-            states.target,
-            same_target=target_item[:, None] == target_item[None, :],
-            item=item,
-        )
+            item = linear_nll(_as_product(states.item_predicting), head, item_labels) / item_labels.numel()
+        with torch.autocast(labels.device.type, enabled=False):
+            terms = objective(
+                self.settings,
+                next_item,
+                states.user,
+                states.target_given_user,
+                states.target,
+                same_target=target_item[:, None] == target_item[None, :],
+                item=item,
+            )
         scaled = {name: term.detach() / passes_an_update for name, term in terms.by_name.items()}
         return Terms(terms.loss / passes_an_update, scaled)
 
@@ -71,3 +72,9 @@ class Alignment(nn.Module):
         return {
             name: (float(term) * counts.get(name, targets), counts.get(name, targets)) for name, term in terms.items()
         }
+
+
+def _as_product(tensor: Tensor) -> Tensor:
+    """The tensor as autocast would take it into a matrix product; inside ``linear_nll`` autocast does not see it."""
+    device = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tensor

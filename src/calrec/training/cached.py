@@ -49,7 +49,12 @@ class TrunkCache:
 
 
 def trunk_cache(
-    towers: Towers, sequences: Iterable[EncodedSequence], folder: Path, limit_gb: float, passes: float
+    towers: Towers,
+    sequences: Iterable[EncodedSequence],
+    folder: Path,
+    limit_gb: float,
+    passes: float,
+    autocast: bool = False,
 ) -> TrunkCache | None:
     """The cache of a stage, from disk where an earlier run made it; None where it would not pay.
 
@@ -60,6 +65,7 @@ def trunk_cache(
         folder: where caches are kept; the name of one holds the hash of weights and tokens.
         limit_gb: the most disk it may take.
         passes: how often the stage sees its data.
+        autocast: compute the trunk as training would, with matrix products in bfloat16.
     """
     if not towers.trunk_layers or passes <= 1 or not limit_gb:
         return None
@@ -70,14 +76,16 @@ def trunk_cache(
     if size_gb > limit_gb:
         logger.warning("the trunk's states would take %.1f GB, and cache_gb is %g: doing without", size_gb, limit_gb)
         return None
-    path = folder / f"trunk-{_key(towers, distinct)}.f16"
-    if not path.exists() and not _write(towers, distinct, path, tokens, width):
-        return None
+    path = folder / f"trunk-{_key(towers, distinct, autocast)}.f16"
+    if not path.exists():
+        with torch.autocast(towers.head_weight.device.type, torch.bfloat16, enabled=autocast):
+            if not _write(towers, distinct, path, tokens, width):
+                return None
     return TrunkCache(path, distinct, width)
 
 
-def _key(towers: Towers, sequences: Sequence[EncodedSequence]) -> str:
-    digest = hashlib.sha256()
+def _key(towers: Towers, sequences: Sequence[EncodedSequence], autocast: bool) -> str:
+    digest = hashlib.sha256(b"bfloat16" if autocast else b"")
     for name, weight in towers.trunk_weights():
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

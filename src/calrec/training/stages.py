@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError
@@ -167,7 +168,8 @@ def train_stage(
         "are trained"
     )
     passes = batches.tokens / sum(len(window) for window in data.training)
-    cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes)
+    autocast = plan.model.autocast(accelerator=torch.cuda.is_available() and not use_cpu)
+    cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes, autocast)
     collator = Collator(
         data.texts,
         pad_id=0,
@@ -177,7 +179,7 @@ def train_stage(
     )
     trainer = CalrecTrainer(
         Alignment(towers, plan.objective),
-        training_arguments(stage, folder, len(batches), backbone.lm, use_cpu),
+        training_arguments(stage, folder, len(batches), autocast, use_cpu),
         batches,
         data.training,
         data.validation,

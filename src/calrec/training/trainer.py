@@ -157,9 +157,9 @@ def load_weights(lm: Any, folder: Path) -> None:
 
 
 def training_arguments(
-    settings: StageSettings, folder: Path, batches: int, lm: Any, use_cpu: bool = False
+    settings: StageSettings, folder: Path, batches: int, autocast: bool, use_cpu: bool = False
 ) -> TrainingArguments:
-    """Transformers' arguments for a stage of so many batches."""
+    """Transformers' arguments for a stage of so many batches; ``autocast`` takes matrix products in bfloat16."""
     updates = -(-batches // settings.accumulation)
     every = max(1, updates // settings.validations)
     return TrainingArguments(
@@ -185,7 +185,7 @@ def training_arguments(
         remove_unused_columns=False,
         label_names=["labels"],
         seed=settings.seed,
-        bf16=next(lm.parameters()).dtype == torch.float32 and torch.cuda.is_available() and not use_cpu,
+        bf16=autocast,
         use_cpu=use_cpu,
         disable_tqdm=False,
     )
