@@ -168,7 +168,7 @@ def train_stage(
         "are trained"
     )
     passes = batches.tokens / sum(len(window) for window in data.training)
-    autocast = plan.model.autocast(accelerator=torch.cuda.is_available() and not use_cpu)
+    autocast = plan.model.autocast(accelerator=torch.accelerator.is_available() and not use_cpu)
     cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes, autocast)
     collator = Collator(
         data.texts,

@@ -186,7 +186,8 @@ def training_arguments(
         label_names=["labels"],
         seed=settings.seed,
         bf16=autocast,
-        use_cpu=use_cpu,
+        # Said outright where there is nothing else: transformers takes bfloat16 on a CPU only then.
+        use_cpu=use_cpu or not torch.accelerator.is_available(),
         disable_tqdm=False,
     )
 
