@@ -69,7 +69,6 @@ def from_hub(repository: str, revision: str | None = None) -> Weights:
         ModelError: neither has them.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.constants import HF_HUB_OFFLINE
 
     def snapshot(commit: str | None, *, local: bool) -> Weights:
         folder = snapshot_download(
@@ -82,7 +81,7 @@ def from_hub(repository: str, revision: str | None = None) -> Weights:
         return in_folder(Path(folder), f"hub {repository}@{Path(folder).name}")
 
     failure = "offline by CALREC_OFFLINE or HF_HUB_OFFLINE"
-    if not HF_HUB_OFFLINE and os.environ.get("CALREC_OFFLINE", "0") in ("", "0"):
+    if not offline():
         try:
             commit = HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT).sha
             return snapshot(commit, local=False)
@@ -95,6 +94,13 @@ def from_hub(repository: str, revision: str | None = None) -> Weights:
             f"backbone {repository!r}: no such folder, and the hub gave nothing ({failure}); "
             "download it where there is a network and name its folder"
         ) from None
+
+
+def offline() -> bool:
+    """Whether ``CALREC_OFFLINE=1`` or ``HF_HUB_OFFLINE=1`` keeps the network out."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE or os.environ.get("CALREC_OFFLINE", "0") not in ("", "0")
 
 
 def from_gguf(file: Path, name: str | None = None, checksum: str | None = None) -> Weights:

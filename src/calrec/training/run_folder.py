@@ -14,6 +14,7 @@ from calrec.errors import ModelError
 from calrec.model.weights import without_progress_bars
 from calrec.settings import Settings
 from calrec.training.config import TrainingPlan
+from calrec.training.model_card import model_card
 
 CARD, ITEMS = "calrec.json", "items.parquet"
 
@@ -85,19 +86,3 @@ def load_card(folder: Path) -> RunCard:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
         raise ModelError(f"{folder / CARD}: {where}: {error.errors()[0]['msg']}; train the run again") from None
-
-
-def model_card(card: RunCard) -> str:
-    """The README of the model folder, as model hubs show it."""
-    domains = ", ".join(f"{d.name} ({d.split_hash[:12]})" for stage in card.domains.values() for d in stage)
-    best = "\n".join(
-        f"- {stage}: " + ", ".join(f"{name} {value:.4f}" for name, value in terms.items())
-        for stage, terms in card.best.items()
-    )
-    return (
-        "---\nlibrary_name: transformers\ntags: [recommendation, calrec]\n---\n\n"
-        f"# A CALRec model\n\nFine-tuned by calrec {card.version} from {card.backbone} (weights "
-        f"{card.fingerprint[:12]}) on {domains}.\nIt writes the next item of a purchase history as text; "
-        "`calrec recommend` maps that to items.\n\n"
-        f"Best validation losses:\n{best}\n"
-    )
