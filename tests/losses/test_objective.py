@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from calrec.losses import ObjectiveSettings, info_nce, objective
+from calrec.losses import ObjectiveSettings, contrastive_terms, info_nce, objective
 
 N, D = 4, 6
 
@@ -16,10 +16,11 @@ def vectors():
 def test_the_papers_weights():
     user, given, target = vectors()
     settings = ObjectiveSettings()
-    terms = objective(settings, torch.tensor(2.0), user, given, target, torch.eye(N, dtype=torch.bool))
+    contrasts = contrastive_terms(settings, user, given, target, torch.eye(N, dtype=torch.bool))
+    assert set(contrasts) == {"tt", "ut"}
+    loss = objective(settings, {"nig": torch.tensor(2.0), **contrasts})
     expected = 0.85 * 2.0 + 0.125 * info_nce(target, given, 0.5) + 0.025 * info_nce(target, user, 0.5)
-    torch.testing.assert_close(terms.loss, expected.to(terms.loss.dtype))
-    assert set(terms.by_name) == {"nig", "tt", "ut"}
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize(
@@ -33,11 +34,10 @@ def test_the_papers_weights():
     ],
 )
 def test_any_term_can_be_switched_off(settings, names):
-    user, given, target = vectors()
-    terms = objective(
-        ObjectiveSettings(**settings), torch.tensor(2.0), user, given, target, torch.eye(N) > 0, item=torch.tensor(1.0)
-    )
-    assert set(terms.by_name) == names
+    of = ObjectiveSettings(**settings)
+    assert set(of.weights) == names
+    assert set(contrastive_terms(of, *vectors(), torch.eye(N) > 0)) == names & {"tt", "ut"}
+    assert of.contrasts == bool(names & {"tt", "ut"})
 
 
 def test_duplicates_of_a_target_are_no_negatives_of_each_other():
@@ -46,7 +46,7 @@ def test_duplicates_of_a_target_are_no_negatives_of_each_other():
     same = torch.eye(N, dtype=torch.bool)
     same[0, 1] = same[1, 0] = True
     settings = ObjectiveSettings(alpha=1, beta=0)
-    masked = objective(settings, None, user, given, target, same).by_name["tt"]
+    masked = contrastive_terms(settings, user, given, target, same)["tt"]
     torch.testing.assert_close(masked, info_nce(target, given, 0.5, same))
     assert masked < info_nce(target, given, 0.5)
 

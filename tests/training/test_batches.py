@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calrec.errors import ConfigError
 from calrec.training.batches import TokenBudgetBatches, drawn_per_epoch, length_grouped
 from calrec.training.config import SamplingRule
 
@@ -58,3 +59,19 @@ def test_domains_are_drawn_by_the_rule(rule, drawn):
     batches = make([10] * 100, rule, epochs=1, domains=[0] * 90 + [1] * 10)
     counts = Counter(int(index >= 90) for batch in batches for index in batch)
     assert [counts[0], counts[1]] == drawn
+
+
+@given(lengths=LENGTHS, processes=st.sampled_from([1, 2, 3]))
+def test_processes_share_out_whole_updates(lengths, processes):
+    batches = TokenBudgetBatches(lengths * 64, [0] * 64 * len(lengths), SamplingRule(), 64, 6, None, 0, 6)
+    shares = [batches.share(process, processes) for process in range(processes)]
+    assert {len(share) for share in shares} == {len(batches) // processes}
+    each = 6 // processes
+    for update in range(batches.updates):
+        of_update = [batch for share in shares for batch in share[update * each : (update + 1) * each]]
+        assert sorted(of_update) == sorted(list(batches)[update * 6 : (update + 1) * 6])
+
+
+def test_a_stage_without_a_whole_update_says_so():
+    with pytest.raises(ConfigError, match="accumulation = 50: lower it"):
+        TokenBudgetBatches([10] * 10, [0] * 10, SamplingRule(), 100, 1, None, 0, accumulation=50)

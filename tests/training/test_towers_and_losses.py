@@ -46,7 +46,7 @@ def slow_terms(lm, texts, windows):
 
 @pytest.mark.parametrize("targets", ["last", "all"])
 @pytest.mark.parametrize("train_layers", [None, 1])
-def test_a_batch_equals_separate_examples(make_view, texts, tiny_domain, tiny_lm, targets, train_layers):
+def test_a_batch_equals_separate_examples(make_view, texts, tiny_domain, tiny_lm, plain, targets, train_layers):
     view, lm = make_view(), tiny_lm.double()
     if targets == "last":
         windows = example_windows(view, tiny_domain.split("train"))
@@ -54,49 +54,25 @@ def test_a_batch_equals_separate_examples(make_view, texts, tiny_domain, tiny_lm
         windows = all_target_windows(view, tiny_domain.training_sequences())
     train_top_layers(lm, train_layers)
     alignment = Alignment(Towers(lm), ObjectiveSettings())
-    terms = alignment(**Collator(texts, pad_id=0)(windows))
+    loss, terms = plain(alignment, Collator(texts, pad_id=0)(windows))
     expected = slow_terms(lm, texts, windows)
     for name, value in expected.items():
-        torch.testing.assert_close(terms.by_name[name], value.detach(), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(terms[name], value, rtol=1e-9, atol=1e-9)
 
     trained = [p for p in lm.parameters() if p.requires_grad]
     total = 0.85 * expected["nig"] + 0.125 * expected["tt"] + 0.025 * expected["ut"]
-    for one, other in zip(torch.autograd.grad(terms.loss, trained), torch.autograd.grad(total, trained), strict=True):
+    for one, other in zip(torch.autograd.grad(loss, trained), torch.autograd.grad(total, trained), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)  # RMSNorm works in float32
 
 
-def test_the_items_own_loss_is_that_of_their_texts(make_view, texts, tiny_domain, tiny_lm):
+def test_the_items_own_loss_is_that_of_their_texts(make_view, texts, tiny_domain, tiny_lm, plain):
     view, lm = make_view(), tiny_lm.double()
     windows = example_windows(view, tiny_domain.split("train"))
-    terms = Alignment(Towers(lm), SETTINGS)(**Collator(texts, pad_id=0, item_labels=True)(windows))
+    _, terms = plain(Alignment(Towers(lm), SETTINGS), Collator(texts, pad_id=0, item_labels=True)(windows))
     keys = sorted({int(window.keys[-1]) for window in windows})
     total, tokens = 0.0, 0
     for key in keys:
         ids = torch.tensor(texts.items[key].token_ids[None].astype("int64"))
         total += next_item_nll(lm(input_ids=ids).logits, ids).item() * (ids.shape[1] - 1)
         tokens += ids.shape[1] - 1
-    assert terms.by_name["item"].item() == pytest.approx(total / tokens, rel=1e-9)
-
-
-def test_accumulated_passes_give_the_mean_over_the_updates_tokens(make_view, texts, tiny_domain, tiny_lm):
-    view, lm = make_view(), tiny_lm.double()
-    windows = all_target_windows(view, tiny_domain.training_sequences())
-    alignment = Alignment(Towers(lm), ObjectiveSettings(alpha=0, beta=0))
-    collator = Collator(texts, pad_id=0, target_tower=False)
-    whole = alignment(**collator(windows)).loss
-    # Parts of unequal size: a mean of means would be another number.
-    parts = [collator(windows[:2]), collator(windows[2:])]
-    tokens = torch.tensor(sum(part["labels"].numel() for part in parts))
-    accumulated = sum(alignment(**part, tokens_an_update=tokens, passes_an_update=2).loss for part in parts)
-    torch.testing.assert_close(accumulated, whole, rtol=1e-12, atol=1e-12)
-
-
-def test_means_over_passes_do_not_depend_on_how_they_are_cut(make_view, texts, tiny_domain, tiny_lm):
-    view, lm = make_view(), tiny_lm.double()
-    windows = all_target_windows(view, tiny_domain.training_sequences())
-    alignment = Alignment(Towers(lm), ObjectiveSettings(alpha=0, beta=0))
-    collator = Collator(texts, pad_id=0, target_tower=False)
-    whole = alignment.sums(**collator(windows))["nig"]
-    parts = [alignment.sums(**collator(part))["nig"] for part in (windows[:1], windows[1:])]
-    assert sum(count for _, count in parts) == whole[1]
-    assert sum(value for value, _ in parts) == pytest.approx(whole[0])
+    assert terms["item"].item() == pytest.approx(total / tokens, rel=1e-9)

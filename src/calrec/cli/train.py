@@ -20,7 +20,9 @@ def train(
     """Fine-tune a backbone: Stage I on several domains, Stage II on one, or either alone.
 
     Example: calrec train two-cores --out runs/science --set stage_two.epochs=5
+    Several processes: torchrun --nproc-per-node 8 -m calrec train eight-gpus --out runs/science
     """
+    from accelerate import PartialState
     from rich.console import Console
 
     from calrec.recipe import load_recipe
@@ -28,6 +30,8 @@ def train(
 
     news = Console(stderr=True)
     card = train_stages(load_recipe(recipe, set_ or ()), out, tell=news.print, use_cpu=cpu)
+    if not PartialState().is_main_process:
+        return
     if json_:
         typer.echo(card.model_dump_json(indent=2))
         return

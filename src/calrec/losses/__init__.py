@@ -2,6 +2,6 @@
 
 from calrec.losses.info_nce import info_nce
 from calrec.losses.next_item import linear_nll, next_item_nll
-from calrec.losses.objective import ObjectiveSettings, Terms, objective
+from calrec.losses.objective import ObjectiveSettings, contrastive_terms, objective
 
-__all__ = ["ObjectiveSettings", "Terms", "info_nce", "linear_nll", "next_item_nll", "objective"]
+__all__ = ["ObjectiveSettings", "contrastive_terms", "info_nce", "linear_nll", "next_item_nll", "objective"]

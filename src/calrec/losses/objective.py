@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -33,53 +33,47 @@ class ObjectiveSettings(Settings):
     def _weights_leave_something(self) -> ObjectiveSettings:
         if self.alpha + self.beta > 1:
             raise ValueError(f"alpha + beta is {self.alpha + self.beta:g}, and may be 1 at most")
-        if not (self.weights or self.item_weight):
+        if not self.weights:
             raise ValueError("every term is switched off: nothing would be learnt")
         return self
 
     @property
     def weights(self) -> dict[str, float]:
-        """The paper's terms that are switched on, by name."""
-        weights = {"nig": (1 - self.alpha - self.beta) * self.next_item, "tt": self.alpha, "ut": self.beta}
+        """The terms that are switched on, by name: ``nig``, ``tt``, ``ut`` and, beyond the paper, ``item``."""
+        weights = {
+            "nig": (1 - self.alpha - self.beta) * self.next_item,
+            "tt": self.alpha,
+            "ut": self.beta,
+            "item": self.item_weight,
+        }
         return {name: weight for name, weight in weights.items() if weight > 0}
 
-
-@dataclass(frozen=True)
-class Terms:
-    """The terms that are switched on, unweighted, and their weighted sum; all scalars."""
-
-    loss: Tensor
-    by_name: dict[str, Tensor]
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is a contrastive term, and so a need for the target tower's vectors."""
+        return bool(self.alpha or self.beta)
 
 
-def objective(
-    settings: ObjectiveSettings,
-    next_item: Tensor | None,
-    user: Tensor,
-    target_given_user: Tensor,
-    target: Tensor | None,
-    same_target: Tensor,
-    item: Tensor | None = None,
-) -> Terms:
-    """The training objective of one batch of N targets.
+def contrastive_terms(
+    settings: ObjectiveSettings, user: Tensor, target_given_user: Tensor, target: Tensor, same_target: Tensor
+) -> dict[str, Tensor]:
+    """L_TT and L_UT of N targets, those that are switched on.
 
     Args:
-        settings: weights and temperature.
-        next_item: L_NIG, a scalar, where it is switched on.
+        settings: which there are, and the temperature.
         user: (N, D) v_U. target_given_user: (N, D) v_{T|U}. target: (N, D) v_T.
         same_target: (N, N) bool, True where two rows have the same target: these are no negatives of each other.
-        item: the language-modelling loss of the items' texts, where it is switched on.
     """
-    terms: dict[str, Tensor] = {}
-    if "nig" in settings.weights and next_item is not None:
-        terms["nig"] = next_item
     # The anchor is v_T and the sum of the denominator runs over the user tower's vectors [C].
-    if "tt" in settings.weights and target is not None:
-        terms["tt"] = info_nce(target, target_given_user, settings.temperature, same_target)
-    if "ut" in settings.weights and target is not None:
-        terms["ut"] = info_nce(target, user, settings.temperature, same_target)
-    weights = dict(settings.weights)
-    if item is not None and settings.item_weight:
-        terms["item"] = item
-        weights["item"] = settings.item_weight
-    return Terms(sum((weights[name] * term for name, term in terms.items()), start=user.new_zeros(())), terms)
+    candidates = {"tt": target_given_user, "ut": user}
+    return {
+        name: info_nce(target, of_user, settings.temperature, same_target)
+        for name, of_user in candidates.items()
+        if name in settings.weights
+    }
+
+
+def objective(settings: ObjectiveSettings, terms: Mapping[str, Tensor]) -> Tensor:
+    """The weighted sum of terms: a scalar."""
+    weighted = [settings.weights[name] * term for name, term in terms.items()]
+    return sum(weighted[1:], start=weighted[0])

@@ -34,7 +34,7 @@ class Towers(nn.Module):
     """A causal LM as user tower and target tower. The states are the last layer's, after the final norm [C].
 
     The layers below the lowest that has a gradient form a trunk: they run without gradients, and not at all where a
-    batch brings the trunk's states along (``calrec.training.cached``).
+    batch brings the trunk's states along (``calrec.training.trunk_cache``).
 
     Args:
         lm: a causal LM of transformers.
@@ -141,3 +141,9 @@ def _running_sums(states: Tensor) -> Tensor:
 def _means(sums: Tensor, row: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Mean states of the spans [start, end) of the rows: (N, D); of an empty span zero."""
     return (sums[row, end] - sums[row, start]) / (end - start).clamp(min=1)[:, None]
+
+
+def autocast_product(tensor: Tensor) -> Tensor:
+    """The tensor as autocast takes it into a matrix product, for products that it does not see."""
+    device = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tensor

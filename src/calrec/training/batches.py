@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from calrec.errors import ConfigError
 from calrec.text.encode import EncodedSequence
 from calrec.training.config import SamplingRule
 from calrec.training.sequences import Texts, Window
@@ -40,6 +41,10 @@ class TokenBudgetBatches(Sampler[list[int]]):
         epochs: may end within an epoch.
         token_budget: the most tokens of the whole stage, if any.
         seed: of the order.
+        accumulation: batches an update; what is left of the last one, if that is not whole, is left out.
+
+    Raises:
+        ConfigError: not even one update is whole.
     """
 
     def __init__(
@@ -51,13 +56,18 @@ class TokenBudgetBatches(Sampler[list[int]]):
         epochs: float,
         token_budget: int | None,
         seed: int,
+        accumulation: int = 1,
     ) -> None:
         self._lengths = np.asarray(lengths)
         self._by_domain = [np.flatnonzero(np.asarray(domains) == d) for d in range(max(domains) + 1)]
         self._drawn = drawn_per_epoch([len(members) for members in self._by_domain], rule)
         self._tokens_per_batch = tokens_per_batch
         self._seed = seed
-        self._batches, self._epoch_sizes = self._all(epochs, token_budget)
+        batches, self._epoch_sizes = self._all(epochs, token_budget)
+        self.updates = len(batches) // accumulation
+        if not self.updates:
+            raise ConfigError(f"the stage has {len(batches)} batches, and accumulation = {accumulation}: lower it")
+        self._batches = batches[: self.updates * accumulation]
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)
@@ -69,6 +79,10 @@ class TokenBudgetBatches(Sampler[list[int]]):
     def tokens(self) -> int:
         """Tokens of the whole stage, padding not counted."""
         return int(sum(self._lengths[batch].sum() for batch in self._batches))
+
+    def share(self, process: int, processes: int) -> list[list[int]]:
+        """What one of several processes computes: of every update the same number of batches."""
+        return self._batches[process::processes]
 
     def epochs_after(self, batches: int) -> float:
         """Passes over the data, in parts of one, when so many batches are done."""
@@ -127,13 +141,15 @@ def length_grouped(order: NDArray[np.intp], lengths: NDArray[np.int64], tokens_p
 
 
 class KnownStates(Protocol):
-    """What can bring the trunk's states along; ``calrec.training.cached`` does."""
+    """What can bring the trunk's states along; ``calrec.training.trunk_cache`` does."""
 
     def padded(self, sequences: Sequence[EncodedSequence]) -> Tensor: ...
 
 
 class Collator:
     """Lays windows out as the tensors of ``Towers.forward``, with the labels beside them.
+
+    ``target_key`` (N,) numbers the targets' texts the same way in all batches; ``users`` says whose windows these are.
 
     Args:
         texts: the items of all domains.
@@ -157,7 +173,7 @@ class Collator:
         self.item_labels = item_labels
         self.trunk = trunk
 
-    def __call__(self, windows: Sequence[Window]) -> dict[str, Tensor]:
+    def __call__(self, windows: Sequence[Window]) -> dict[str, Any]:
         sequences = [window.sequence for window in windows]
         targets = [slice(window.first_target, None) for window in windows]
         row = np.repeat(np.arange(len(windows)), [len(w.keys[of]) for w, of in zip(windows, targets, strict=True)])
@@ -176,6 +192,8 @@ class Collator:
             "label_position": label_position,
             "labels": labels,
             "target_item": _long(target_item),
+            "target_key": _long(key),
+            "users": [window.user_id for window in windows],
         }
         if self.trunk is not None:
             batch["trunk_states"] = self.trunk.padded(sequences)

@@ -48,9 +48,7 @@ class ModelSettings(BackboneSettings):
 
     def autocast(self, accelerator: bool) -> bool:
         """Whether matrix products are taken in bfloat16 over float32 weights."""
-        return self.dtype == "float32" and (
-            self.compute == "bfloat16" or (self.compute == "auto" and accelerator)
-        )
+        return self.dtype == "float32" and (self.compute == "bfloat16" or (self.compute == "auto" and accelerator))
 
 
 class SamplingRule(Settings):
@@ -73,8 +71,12 @@ class StageSettings(Settings):
         epochs: passes over the data.
         token_budget: end after so many tokens of sequences, if that is sooner.
         tokens_per_batch: the most tokens, padding included, of one forward pass; more need less time a token and more
-            memory, and bring more negatives.
-        accumulation: forward passes an update. The contrastive negatives are those of one pass.
+            memory.
+        accumulation: forward passes an update, over all processes: the same recipe makes the same updates on any number
+            of them that divides it.
+        negatives: where the contrastive terms take their negatives from. ``update``: all passes of the update, on all
+            processes; with several passes a process, each is computed once more for it, without the vocabulary.
+            ``pass``: the one forward pass.
         learning_rate, warmup, schedule, weight_decay, max_grad_norm: as in transformers; warmup is a share.
         validations: how often, evenly spread, the validation loss is measured; the best of these is kept.
         validation_users: users whose loss is measured, drawn once.
@@ -88,6 +90,7 @@ class StageSettings(Settings):
     token_budget: int | None = Field(default=None, ge=1)
     tokens_per_batch: int = Field(default=8192, ge=64)
     accumulation: int = Field(default=1, ge=1)
+    negatives: Literal["update", "pass"] = "update"
     learning_rate: float = Field(default=1e-4, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"

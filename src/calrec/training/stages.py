@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError
@@ -23,12 +24,13 @@ from calrec.text.item_text import ItemText
 from calrec.training.adapt import adapt, merge_adapters
 from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator, TokenBudgetBatches
-from calrec.training.cached import trunk_cache
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.curves import plot_curves
 from calrec.training.run_folder import DomainCard, RunCard, is_whole, load_card, save_model
 from calrec.training.sequences import DomainTexts, Texts, Window, example_windows, training_windows
+from calrec.training.trackers import require_trackers
 from calrec.training.trainer import CalrecTrainer, last_whole_checkpoint, stage_callbacks, training_arguments
+from calrec.training.trunk_cache import trunk_cache
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class StageData:
 def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool = False) -> RunCard:
     """Train the stages of a plan, going on where an earlier call with the same plan was interrupted.
 
+    Under torchrun or accelerate every process calls this; the main one alone writes.
+
     Args:
         plan: what to train.
         out: the run's folder. Its root holds the final model; a folder for each stage holds checkpoints, logs and,
@@ -60,10 +64,16 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
         use_cpu: leave an accelerator alone.
 
     Raises:
-        ConfigError: ``out`` holds a run of another plan.
+        ConfigError: ``out`` holds a run of another plan, or a tracker is not installed.
         DataError, ModelError: the data or the backbone cannot be used.
     """
-    _keep_plan(plan, out)
+    require_trackers(plan)
+    accelerator = torch.accelerator.is_available() and not use_cpu
+    processes = PartialState(cpu=not accelerator)
+    if not processes.is_main_process:
+        tell = _silent
+    with processes.main_process_first():
+        _keep_plan(plan, out)
     if is_whole(out):
         tell(f"{out} is already trained")
         return load_card(out)
@@ -79,7 +89,7 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
             continue
         domains = [loaded[path] for path in stage.domains]
         tell(f"{name}: {', '.join(domain.name for domain in domains)}")
-        best, tokens = train_stage(plan, stage, domains, backbone, out / name, tell, use_cpu)
+        best, tokens = train_stage(plan, stage, domains, backbone, out / name, tell, accelerator)
         card = RunCard(
             version=version("calrec"),
             stage=name,
@@ -92,10 +102,16 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
             best=dict(card.best if card else {}) | {name: best},
             tokens=dict(card.tokens if card else {}) | {name: tokens},
         )
-        save_model(folder, backbone.lm, backbone.tokenizer, card, domains[-1].path / ITEMS)
+        if processes.is_main_process:
+            save_model(folder, backbone.lm, backbone.tokenizer, card, domains[-1].path / ITEMS)
+        processes.wait_for_everyone()
     if card is None:
         raise ConfigError("the recipe has no stage")
     return card
+
+
+def _silent(_: str) -> None:
+    """What the processes beside the main one tell."""
 
 
 def _keep_plan(plan: TrainingPlan, out: Path) -> None:
@@ -139,20 +155,9 @@ def stage_data(plan: TrainingPlan, stage: StageOne | StageTwo, domains: Sequence
     return StageData(training, [validation[i] for i in sorted(drawn)], texts)
 
 
-def train_stage(
-    plan: TrainingPlan,
-    stage: StageOne | StageTwo,
-    domains: Sequence[Domain],
-    backbone: Backbone,
-    folder: Path,
-    tell: Tell,
-    use_cpu: bool,
-) -> tuple[dict[str, float], int]:
-    """Train the backbone in place; returns the best validation terms and the tokens that training saw."""
-    data = stage_data(plan, stage, domains, backbone.tokenizer)
-    adapt(backbone.lm, plan.model)
-    towers = Towers(backbone.lm)
-    batches = TokenBudgetBatches(
+def stage_batches(stage: StageOne | StageTwo, data: StageData) -> TokenBudgetBatches:
+    """All batches of a stage, in their order."""
+    return TokenBudgetBatches(
         [len(window) for window in data.training],
         [window.domain for window in data.training],
         stage.sampling,
@@ -160,7 +165,24 @@ def train_stage(
         stage.epochs,
         stage.token_budget,
         stage.seed,
+        stage.accumulation,
     )
+
+
+def train_stage(
+    plan: TrainingPlan,
+    stage: StageOne | StageTwo,
+    domains: Sequence[Domain],
+    backbone: Backbone,
+    folder: Path,
+    tell: Tell,
+    accelerator: bool,
+) -> tuple[dict[str, float], int]:
+    """Train the backbone in place; returns the best validation terms and the tokens that training saw."""
+    data = stage_data(plan, stage, domains, backbone.tokenizer)
+    adapt(backbone.lm, plan.model)
+    towers = Towers(backbone.lm)
+    batches = stage_batches(stage, data)
     trained = sum(p.numel() for p in backbone.lm.parameters() if p.requires_grad)
     tell(
         f"{len(data.training):,} sequences, {len(data.texts.items):,} item texts, {batches.tokens:,} tokens in "
@@ -168,24 +190,26 @@ def train_stage(
         "are trained"
     )
     passes = batches.tokens / sum(len(window) for window in data.training)
-    autocast = plan.model.autocast(accelerator=torch.accelerator.is_available() and not use_cpu)
-    cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes, autocast)
+    autocast = plan.model.autocast(accelerator)
+    with PartialState().local_main_process_first():
+        cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes, autocast)
     collator = Collator(
         data.texts,
         pad_id=0,
-        target_tower=bool(plan.objective.alpha or plan.objective.beta),
+        target_tower=plan.objective.contrasts,
         item_labels=plan.objective.item_weight > 0,
         trunk=cache,
     )
     trainer = CalrecTrainer(
         Alignment(towers, plan.objective),
-        training_arguments(stage, folder, len(batches), autocast, use_cpu),
+        training_arguments(stage, folder, batches.updates, autocast, use_cpu=not accelerator),
         batches,
         data.training,
         data.validation,
         collator,
         backbone.tokenizer,
         stage_callbacks(stage),
+        stage.negatives,
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     merge_adapters(backbone.lm)

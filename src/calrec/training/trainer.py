@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import safetensors.torch
 import torch
+from accelerate import PartialState
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerControl
 
-from calrec.errors import ModelError
+from calrec.errors import ConfigError, ModelError
+from calrec.losses import contrastive_terms, objective
 from calrec.model.weights import without_progress_bars
-from calrec.training.alignment import Alignment
+from calrec.training.alignment import Alignment, PassOutput, Vectors
 from calrec.training.batches import Collator, TokenBudgetBatches, length_grouped
 from calrec.training.config import StageSettings
+from calrec.training.contrast import Contrast, RandomState, alone, contrast
 from calrec.training.progress import TermsBar
 from calrec.training.sequences import Window
 
 WEIGHTS = "model.safetensors"
 
 
+# What a batch brings beside the model's inputs.
+_ABOUT = ("target_key", "users")
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """What is known of a pass that has been computed once already, for the contrast with its update's other passes."""
+
+    contrast: Contrast
+    random: RandomState
+
+
 class CalrecTrainer(Trainer):
     """Trains an ``Alignment`` on windows.
+
+    An update's objective is that of all its passes and processes: L_NIG is a mean over all target tokens, and the
+    contrastive terms compare all targets (``negatives: update``), so cutting an update into passes changes nothing.
 
     Args:
         alignment: the model and its objective.
         args: from ``training_arguments``.
-        batches: all batches of the stage.
+        batches: all batches of the stage, those of all processes.
+        negatives: ``update`` or ``pass``, as in ``StageSettings``.
         windows: what ``batches`` numbers.
         validation: windows whose loss chooses the best checkpoint.
         collator: lays windows out.
@@ -52,6 +74,7 @@ class CalrecTrainer(Trainer):
         collator: Collator,
         tokenizer: Any,
         callbacks: Sequence[TrainerCallback] = (),
+        negatives: str = "update",
     ) -> None:
         super().__init__(
             model=alignment,
@@ -66,40 +89,127 @@ class CalrecTrainer(Trainer):
         self.add_callback(TermsBar())
         self.model_accepts_loss_kwargs = True  # so that Trainer counts the tokens of an update
         self._batches = batches
+        self._settings = alignment.settings
+        self._negatives = negatives
+        self._repeated: deque[_Repeated] = deque()
+        self._users: list[str] = []
         self._sums: dict[str, float] = defaultdict(float)
         self._updates_summed = 0
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        loader = DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator)  # type: ignore[arg-type, var-annotated]
-        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+        share = self._batches.share(self.args.process_index, self.args.world_size)
+        return self._loader(self.train_dataset, share)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        # Every process measures all of it: these users are few, and the result is one without any exchange.
         windows = self.eval_dataset if eval_dataset is None else eval_dataset
         lengths = torch.tensor([len(window) for window in windows]).numpy()
         groups = length_grouped(lengths.argsort(kind="stable"), lengths, self.args.per_device_eval_batch_size)
-        loader = DataLoader(windows, batch_sampler=groups, collate_fn=self.data_collator)  # type: ignore[var-annotated]
-        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+        return self._loader(windows, groups)
+
+    def _loader(self, windows: Any, batches: list[list[int]]) -> DataLoader[Any]:
+        loader = DataLoader(windows, batch_sampler=batches, collate_fn=self.data_collator)  # type: ignore[arg-type, var-annotated]
+        # The batches are shared out already; accelerate only brings them to the device.
+        return prepare_data_loader(  # type: ignore[no-any-return]
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """An update's batches, and its target tokens on all processes."""
+        batches, tokens = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._users = [user for batch in batches for user in batch["users"]]
+        if len(batches) > 1 and self._negatives == "update" and self._settings.contrasts:
+            self._repeated = deque(self._first_passes(batches))
+        return batches, tokens
+
+    @torch.no_grad()
+    def _first_passes(self, batches: Sequence[dict[str, Any]]) -> list[_Repeated]:
+        """The contrast of an update of several passes, from passes without gradients and without the vocabulary."""
+        model = self.model_wrapped.train()
+        states, vectors = [], []
+        for batch in batches:
+            states.append(RandomState(self.args.device))
+            vectors.append(model(**_inputs(batch), vectors_only=True).vectors)
+        parts = contrast(self._settings, vectors, [batch["target_key"] for batch in batches], self._gather)
+        return [_Repeated(part, state) for part, state in zip(parts, states, strict=True)]
+
+    def _gather(self, rows: Tensor) -> tuple[Tensor, int]:
+        """See ``calrec.training.contrast.Gather``; processes may have different numbers of rows."""
+        if self.args.world_size == 1:
+            return alone(rows)
+        counts = self.accelerator.gather(torch.tensor([len(rows)], device=rows.device)).tolist()
+        padded = self.accelerator.gather(self.accelerator.pad_across_processes(rows, dim=0)).split(max(counts))
+        everyone = torch.cat([part[:count] for part, count in zip(padded, counts, strict=True)])
+        return everyone, sum(counts[: self.args.process_index])
+
+    def _contrast(self, vectors: Vectors, keys: Tensor) -> Contrast:
+        """The part of a pass that is its process's only one in the update, or contrasts within itself alone."""
+        if self._negatives == "update":
+            return contrast(self._settings, [vectors], [keys], self._gather)[0]
+        return contrast(self._settings, [vectors], [keys])[0].scaled(1 / self._passes)
+
+    @property
+    def _passes(self) -> int:
+        """Of the update, on all processes."""
+        return int(self.current_gradient_accumulation_steps) * int(self.args.world_size)
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of one pass; its terms are kept for the log."""
-        passes = self.current_gradient_accumulation_steps if model.training else 1
-        terms = model(**inputs, tokens_an_update=num_items_in_batch, passes_an_update=passes)
-        for name, term in terms.by_name.items():
-            self._sums[name] += float(term)
-        return (terms.loss, terms) if return_outputs else terms.loss
+        """One pass's part of its update's objective; the terms are kept for the log."""
+        repeated = self._repeated.popleft() if self._repeated else None
+        with repeated.random.replayed() if repeated else nullcontext():
+            output: PassOutput = model(**_inputs(inputs))
+        terms = {}
+        if output.next_item is not None:
+            terms["nig"] = output.next_item / num_items_in_batch
+        if output.item is not None:
+            terms["item"] = output.item / inputs["item_labels"].numel() / self._passes
+        parts = [objective(self._settings, terms)] if terms else []
+        if output.vectors is not None:
+            part = repeated.contrast if repeated else self._contrast(output.vectors, inputs["target_key"])
+            parts.append(part.through(output.vectors))
+            terms |= part.terms
+        for name, term in terms.items():
+            self._sums[name] += float(term.detach())
+        # DDP takes the mean over processes of what adds up to the objective.
+        loss = sum(parts[1:], start=parts[0]) * self.args.world_size
+        self._check_finite(loss, f"the loss of {len(inputs['users'])} users", inputs["users"])
+        return (loss, output) if return_outputs else loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if norm is not None:
+            self._check_finite(norm, "the gradient", self._users)
+        return norm
+
+    def _check_finite(self, value: Any, what: str, users: Sequence[str]) -> None:
+        """Stop before weights that are no numbers can reach a checkpoint.
+
+        Raises:
+            ModelError: ``value`` is not finite.
+        """
+        if torch.isfinite(torch.as_tensor(value)).all():
+            return
+        named = ", ".join(map(repr, users[:8])) + (", …" if len(users) > 8 else "")
+        raise ModelError(
+            f"update {self.state.global_step + 1}: {what} is {float(value)}; users {named}. Checkpoints of earlier "
+            "updates are kept; lower learning_rate, or look at these users' histories"
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds every term's mean since the last log, and the epoch in passes over the data."""
         if "loss" in logs:
-            updates = self.state.global_step - self._updates_summed
-            logs |= {name: value / max(1, updates) for name, value in self._sums.items()}
+            updates = max(1, self.state.global_step - self._updates_summed)
+            sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=self.args.device) / updates
+            logs |= dict(zip(self._sums, self.accelerator.reduce(sums, "sum").tolist(), strict=True))
             self._sums.clear()
             self._updates_summed = self.state.global_step
         if self.state.epoch is not None:
             # To Trainer the stage is one epoch; to the reader an epoch is a pass over the data.
-            done = self.state.global_step * self.args.gradient_accumulation_steps
+            done = self.state.global_step * self.args.gradient_accumulation_steps * self.args.world_size
             self.state.epoch = self._batches.epochs_after(done)
         super().log(logs, start_time)
 
@@ -107,25 +217,39 @@ class CalrecTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Validation: every term's mean over all tokens or targets, not over batches, and their weighted sum."""
-        model, control = self.model, cast(TrainerControl, self.control)  # type: ignore[has-type]
+        model, control = self.model_wrapped, cast(TrainerControl, self.control)  # type: ignore[has-type]
         model.eval()
         sums: dict[str, float] = defaultdict(float)
         counts: dict[str, int] = defaultdict(int)
         loader = self.get_eval_dataloader(eval_dataset)
         self.callback_handler.eval_dataloader = loader
         for batch in loader:
-            for name, (value, count) in model.sums(**batch).items():
+            for name, (value, count) in self._validation_sums(model, batch).items():
                 sums[name] += value
                 counts[name] += count
             self.callback_handler.on_prediction_step(self.args, self.state, control)
         model.train()
         means = {name: sums[name] / counts[name] for name in sums}
-        weights = model.settings.weights | {"item": model.settings.item_weight}
         metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in means.items()}
-        metrics[f"{metric_key_prefix}_loss"] = sum(weights[name] * mean for name, mean in means.items())
+        metrics[f"{metric_key_prefix}_loss"] = sum(self._settings.weights[name] * mean for name, mean in means.items())
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
         return metrics
+
+    @torch.no_grad()
+    def _validation_sums(self, model: Any, batch: dict[str, Any]) -> dict[str, tuple[float, int]]:
+        """Each term of a pass as (sum, count): of tokens, or of targets contrasted within the pass."""
+        output: PassOutput = model(**_inputs(batch))
+        sums: dict[str, tuple[float, int]] = {}
+        if output.next_item is not None:
+            sums["nig"] = float(output.next_item), batch["labels"].numel()
+        if output.item is not None:
+            sums["item"] = float(output.item), batch["item_labels"].numel()
+        if output.vectors is not None:
+            keys = batch["target_key"]
+            terms = contrastive_terms(self._settings, *output.vectors, keys[:, None] == keys[None, :])
+            sums |= {name: (float(term) * len(keys), len(keys)) for name, term in terms.items()}
+        return sums
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """A checkpoint is a plain Hugging Face folder, not this class's wrapping; and nothing is pickled."""
@@ -140,6 +264,11 @@ class CalrecTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         load_weights(self.model.towers.lm, Path(str(self.state.best_model_checkpoint)))
+
+
+def _inputs(batch: dict[str, Any]) -> dict[str, Any]:
+    """What the model takes of a batch."""
+    return {name: value for name, value in batch.items() if name not in _ABOUT}
 
 
 def load_weights(lm: Any, folder: Path) -> None:
@@ -157,15 +286,24 @@ def load_weights(lm: Any, folder: Path) -> None:
 
 
 def training_arguments(
-    settings: StageSettings, folder: Path, batches: int, autocast: bool, use_cpu: bool = False
+    settings: StageSettings, folder: Path, updates: int, autocast: bool, use_cpu: bool
 ) -> TrainingArguments:
-    """Transformers' arguments for a stage of so many batches; ``autocast`` takes matrix products in bfloat16."""
-    updates = -(-batches // settings.accumulation)
+    """Transformers' arguments for a stage of so many updates; ``autocast`` takes matrix products in bfloat16.
+
+    Raises:
+        ConfigError: an update's passes cannot be shared out evenly among the processes.
+    """
+    processes = PartialState().num_processes
+    if settings.accumulation % processes:
+        raise ConfigError(
+            f"accumulation = {settings.accumulation} passes cannot be shared out among {processes} processes: "
+            f"set it to a multiple of {processes}"
+        )
     every = max(1, updates // settings.validations)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=updates,
-        gradient_accumulation_steps=settings.accumulation,
+        gradient_accumulation_steps=settings.accumulation // processes,
         per_device_eval_batch_size=settings.tokens_per_batch,
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup,
@@ -186,8 +324,7 @@ def training_arguments(
         label_names=["labels"],
         seed=settings.seed,
         bf16=autocast,
-        # Said outright where there is nothing else: transformers takes bfloat16 on a CPU only then.
-        use_cpu=use_cpu or not torch.accelerator.is_available(),
+        use_cpu=use_cpu,
         disable_tqdm=False,
     )
 

@@ -10,8 +10,8 @@ from calrec.model.layers import train_top_layers
 from calrec.model.towers import Towers
 from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator
-from calrec.training.cached import trunk_cache
 from calrec.training.sequences import all_target_windows
+from calrec.training.trunk_cache import trunk_cache
 
 
 @pytest.fixture
@@ -35,25 +35,27 @@ def towers(tiny_lm):
     return Towers(tiny_lm)
 
 
-def test_cached_equals_uncached(towers, windows, sequences, texts, folder):
+def test_cached_equals_uncached(towers, windows, sequences, texts, folder, plain):
     cache = trunk_cache(towers, sequences, folder, limit_gb=1, passes=2)
     alignment = Alignment(towers, ObjectiveSettings(item_weight=0.1))
     results = []
     for trunk in (None, cache):
-        terms = alignment(**Collator(texts, 0, item_labels=True, trunk=trunk)(windows))
+        loss, terms = plain(alignment, Collator(texts, 0, item_labels=True, trunk=trunk)(windows))
         trained = [p for p in towers.parameters() if p.requires_grad]
-        results.append((terms, torch.autograd.grad(terms.loss, trained)))
-    (plain, plain_grads), (cached, cached_grads) = results
-    for name, value in plain.by_name.items():
-        torch.testing.assert_close(cached.by_name[name], value, rtol=1e-3, atol=1e-4)
-    for one, other in zip(cached_grads, plain_grads, strict=True):
+        results.append((terms, torch.autograd.grad(loss, trained)))
+    (uncached, uncached_grads), (cached, cached_grads) = results
+    for name, value in uncached.items():
+        torch.testing.assert_close(cached[name], value, rtol=1e-3, atol=1e-4)
+    for one, other in zip(cached_grads, uncached_grads, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)
 
 
-def test_the_trunk_does_not_run_where_its_states_are_known(towers, windows, sequences, texts, folder, monkeypatch):
+def test_the_trunk_does_not_run_where_its_states_are_known(
+    towers, windows, sequences, texts, folder, plain, monkeypatch
+):
     cache = trunk_cache(towers, sequences, folder, limit_gb=1, passes=2)
     monkeypatch.setattr(Towers, "trunk", lambda *_: pytest.fail("the trunk ran"))
-    Alignment(towers, ObjectiveSettings())(**Collator(texts, 0, trunk=cache)(windows))
+    plain(Alignment(towers, ObjectiveSettings()), Collator(texts, 0, trunk=cache)(windows))
 
 
 def test_a_cache_is_found_again_and_other_weights_make_another(towers, sequences, folder):
