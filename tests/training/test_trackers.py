@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import pytest
 
@@ -45,6 +46,13 @@ def test_the_curves_are_a_picture_in_the_stages_folder(tiny_domain, tmp_path):
     train(a_plan(tiny_domain.path), tmp_path / "run", use_cpu=True)
     assert (tmp_path / "run" / "stage-two" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert not list((tmp_path / "run").rglob("events.out.tfevents.*"))
+
+
+def test_without_matplotlib_it_says_what_to_install(tiny_domain, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    news = []
+    train(a_plan(tiny_domain.path), tmp_path / "run", tell=news.append, use_cpu=True)
+    assert news[-1] == "no curves.png, as matplotlib is not installed: pip install 'calrec[plot]'"
 
 
 def test_an_unknown_tracker_is_one_line_before_any_work(tiny_domain, tmp_path, capsys):

@@ -216,7 +216,8 @@ def train_stage(
     backbone.lm.requires_grad_(True).eval()
     best = best_terms(trainer.state.log_history)
     (folder / "history.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
-    plot_curves(trainer.state.log_history, folder / "curves.png")
+    if not plot_curves(trainer.state.log_history, folder / "curves.png"):
+        tell("no curves.png, as matplotlib is not installed: pip install 'calrec[plot]'")
     del trainer, cache, collator
     gc.collect()
     return best, batches.tokens
