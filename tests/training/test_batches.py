@@ -75,3 +75,11 @@ def test_processes_share_out_whole_updates(lengths, processes):
 def test_a_stage_without_a_whole_update_says_so():
     with pytest.raises(ConfigError, match="accumulation = 50: lower it"):
         TokenBudgetBatches([10] * 10, [0] * 10, SamplingRule(), 100, 1, None, 0, accumulation=50)
+
+
+def test_texts_of_the_catalogue_come_in_turn():
+    batches = TokenBudgetBatches([10] * 50, [0] * 50, SamplingRule(), 100, 2, None, 0, texts=7, texts_each=3)
+    added = [index - 50 for batch in batches.share(0, 1) for index in batch if index >= 50]
+    assert len(added) == 3 * len(batches)
+    assert [sorted(added[place : place + 7]) for place in (0, 7, 14)] == [list(range(7))] * 3
+    assert max(index for batch in batches for index in batch) < 50

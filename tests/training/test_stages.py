@@ -132,3 +132,10 @@ def test_a_stage_whose_domain_is_missing_says_so(plan, tmp_path):
 def test_a_plan_without_a_stage_is_refused(plan):
     with pytest.raises(ValueError, match="stage_one, stage_two or both"):
         plan(stage_one=None, stage_two=None)
+
+
+def test_texts_of_the_catalogue_need_a_weight(plan):
+    stage = {**plan().stage_two.model_dump(), "catalogue_texts": 2}
+    with pytest.raises(ValueError, match="catalogue_texts needs an objective"):
+        plan(stage_two=stage)
+    assert plan(stage_two=stage, objective={"item_weight": 0.1}).stage_two.catalogue_texts == 2

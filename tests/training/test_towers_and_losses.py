@@ -76,3 +76,21 @@ def test_the_items_own_loss_is_that_of_their_texts(make_view, texts, tiny_domain
         total += next_item_nll(lm(input_ids=ids).logits, ids).item() * (ids.shape[1] - 1)
         tokens += ids.shape[1] - 1
     assert terms["item"].item() == pytest.approx(total / tokens, rel=1e-9)
+
+
+def test_more_texts_of_the_catalogue_are_learnt_and_contrast_with_nothing(
+    make_view, texts, tiny_domain, tiny_lm, plain
+):
+    view, lm = make_view(), tiny_lm.double()
+    windows = example_windows(view, tiny_domain.split("train"))[:2]
+    keys = {int(window.keys[-1]) for window in windows}
+    alignment, collator = Alignment(Towers(lm), SETTINGS), Collator(texts, pad_id=0, item_labels=True)
+    _, without = plain(alignment, collator(windows))
+    batch = collator([*windows, *range(len(texts.items))])
+    _, with_all = plain(alignment, batch)
+    assert len(batch["item_ids"]) == len(texts.items) > len(keys)
+    for name in ("nig", "tt", "ut"):
+        torch.testing.assert_close(with_all[name], without[name], rtol=1e-9, atol=0)
+    whole = [torch.tensor(item.token_ids[None].astype("int64")) for item in texts.items]
+    total = sum(next_item_nll(lm(input_ids=ids).logits, ids).item() * (ids.shape[1] - 1) for ids in whole)
+    assert with_all["item"].item() == pytest.approx(total / sum(ids.shape[1] - 1 for ids in whole), rel=1e-6)

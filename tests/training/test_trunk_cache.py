@@ -70,10 +70,19 @@ def test_a_cache_is_found_again_and_other_weights_make_another(towers, sequences
     assert len(list(folder.iterdir())) == 2
 
 
-@pytest.mark.parametrize(("limit_gb", "passes"), [(0, 5), (1, 1), (1e-9, 5)])
-def test_where_it_does_not_pay_or_fit_there_is_none(towers, sequences, folder, limit_gb, passes):
+@pytest.mark.parametrize(
+    ("limit_gb", "passes", "said"), [(0, 5, ""), (1, 1, "sees its data once"), (1e-9, 5, "cache_gb is 1e-09")]
+)
+def test_where_it_does_not_pay_or_fit_there_is_none(towers, sequences, folder, caplog, limit_gb, passes, said):
     assert trunk_cache(towers, sequences, folder, limit_gb, passes) is None
     assert not list(folder.glob("*"))
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
+
+
+def test_without_a_frozen_layer_there_is_nothing_to_keep(backbone, sequences, folder, caplog):
+    assert trunk_cache(Towers(backbone.lm), sequences, folder, limit_gb=1, passes=5) is None
+    assert "no layer is frozen" in caplog.text
 
 
 def test_states_beyond_float16_are_not_kept(towers, sequences, folder, monkeypatch, caplog):

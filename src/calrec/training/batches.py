@@ -42,6 +42,8 @@ class TokenBudgetBatches(Sampler[list[int]]):
         token_budget: the most tokens of the whole stage, if any.
         seed: of the order.
         accumulation: batches an update; what is left of the last one, if that is not whole, is left out.
+        texts: how many texts the catalogue has; with ``texts_each``, so many of them are added to every batch, all of
+            them in turn: text t is number ``len(lengths) + t``.
 
     Raises:
         ConfigError: not even one update is whole.
@@ -57,6 +59,8 @@ class TokenBudgetBatches(Sampler[list[int]]):
         token_budget: int | None,
         seed: int,
         accumulation: int = 1,
+        texts: int = 0,
+        texts_each: int = 0,
     ) -> None:
         self._lengths = np.asarray(lengths)
         self._by_domain = [np.flatnonzero(np.asarray(domains) == d) for d in range(max(domains) + 1)]
@@ -68,6 +72,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         if not self.updates:
             raise ConfigError(f"the stage has {len(batches)} batches, and accumulation = {accumulation}: lower it")
         self._batches = batches[: self.updates * accumulation]
+        self._texts = _in_turn(np.random.default_rng((seed, 2)), texts, len(self._batches), min(texts, texts_each))
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)
@@ -81,8 +86,10 @@ class TokenBudgetBatches(Sampler[list[int]]):
         return int(sum(self._lengths[batch].sum() for batch in self._batches))
 
     def share(self, process: int, processes: int) -> list[list[int]]:
-        """What one of several processes computes: of every update the same number of batches."""
-        return self._batches[process::processes]
+        """What one of several processes computes: of every update the same number of batches, texts included."""
+        first = len(self._lengths)
+        batches = [[*b, *(first + t).tolist()] for b, t in zip(self._batches, self._texts, strict=True)]
+        return batches[process::processes]
 
     def epochs_after(self, batches: int) -> float:
         """Passes over the data, in parts of one, when so many batches are done."""
@@ -121,6 +128,13 @@ def _draw(rng: np.random.Generator, members: NDArray[np.intp], count: int) -> ND
     """``count`` of the members; each as often as the others, to within one."""
     whole, rest = divmod(count, len(members))
     return np.concatenate([np.tile(members, whole), rng.permutation(members)[:rest]])
+
+
+def _in_turn(rng: np.random.Generator, texts: int, batches: int, each: int) -> NDArray[np.int64]:
+    """(batches, each): permutations of the texts one after the other, cut into batches."""
+    rounds = -(-batches * each // max(1, texts))
+    order = [rng.permutation(texts) for _ in range(rounds)] or [np.empty(0, dtype=np.int64)]
+    return np.concatenate(order)[: batches * each].reshape(batches, each)
 
 
 def length_grouped(order: NDArray[np.intp], lengths: NDArray[np.int64], tokens_per_batch: int) -> list[list[int]]:
@@ -173,7 +187,13 @@ class Collator:
         self.item_labels = item_labels
         self.trunk = trunk
 
-    def __call__(self, windows: Sequence[Window]) -> dict[str, Any]:
+    def __call__(self, rows: Sequence[Window | int]) -> dict[str, Any]:
+        """One batch.
+
+        Args:
+            rows: windows, and the numbers of more texts for the target tower to learn.
+        """
+        windows = [row for row in rows if isinstance(row, Window)]
         sequences = [window.sequence for window in windows]
         targets = [slice(window.first_target, None) for window in windows]
         row = np.repeat(np.arange(len(windows)), [len(w.keys[of]) for w, of in zip(windows, targets, strict=True)])
@@ -198,7 +218,8 @@ class Collator:
         if self.trunk is not None:
             batch["trunk_states"] = self.trunk.padded(sequences)
         if self.target_tower:
-            batch |= self._items([self.texts.items[k] for k in distinct])
+            more = np.setdiff1d([row for row in rows if not isinstance(row, Window)], distinct).astype(np.int64)
+            batch |= self._items([self.texts.items[k] for k in (*distinct, *more)])
         return batch
 
     def _items(self, items: list[EncodedSequence]) -> dict[str, Tensor]:

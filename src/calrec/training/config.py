@@ -82,6 +82,8 @@ class StageSettings(Settings):
         validation_users: users whose loss is measured, drawn once.
         patience: stop after so many validations without a better one; 0 never stops early.
         cache_gb: with train_layers: disk for the frozen trunk's states, which are then computed once; 0 does without.
+        catalogue_texts: with objective.item_weight: so many more texts of the catalogue are learnt with every forward
+            pass, all of them in turn, bought or not; beyond the paper.
         seed: of the order of the data and of all other chance.
     """
 
@@ -100,6 +102,7 @@ class StageSettings(Settings):
     validation_users: int = Field(default=500, ge=1)
     patience: int = Field(default=0, ge=0)
     cache_gb: float = Field(default=0.0, ge=0)
+    catalogue_texts: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0)
     trackers: tuple[str, ...] = ()
 
@@ -139,6 +142,12 @@ class TrainingPlan(Settings):
     def _something_to_do(self) -> TrainingPlan:
         if self.stage_one is None and self.stage_two is None:
             raise ValueError("a recipe needs stage_one, stage_two or both")
+        return self
+
+    @model_validator(mode="after")
+    def _catalogue_texts_are_learnt(self) -> TrainingPlan:
+        if not self.objective.item_weight and any(stage.catalogue_texts for stage in self.stages.values()):
+            raise ValueError("catalogue_texts needs an objective.item_weight above 0")
         return self
 
     @property

@@ -166,6 +166,8 @@ def stage_batches(stage: StageOne | StageTwo, data: StageData) -> TokenBudgetBat
         stage.token_budget,
         stage.seed,
         stage.accumulation,
+        len(data.texts.items),
+        stage.catalogue_texts,
     )
 
 
@@ -204,7 +206,7 @@ def train_stage(
         Alignment(towers, plan.objective),
         training_arguments(stage, folder, batches.updates, autocast, use_cpu=not accelerator),
         batches,
-        data.training,
+        [*data.training, *range(len(data.texts.items))],
         data.validation,
         collator,
         backbone.tokenizer,

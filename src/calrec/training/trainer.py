@@ -54,7 +54,7 @@ class CalrecTrainer(Trainer):
         args: from ``training_arguments``.
         batches: all batches of the stage, those of all processes.
         negatives: ``update`` or ``pass``, as in ``StageSettings``.
-        windows: what ``batches`` numbers.
+        rows: what ``batches`` numbers: windows, then the numbers of texts.
         validation: windows whose loss chooses the best checkpoint.
         collator: lays windows out.
         tokenizer: saved beside every checkpoint.
@@ -69,7 +69,7 @@ class CalrecTrainer(Trainer):
         alignment: Alignment,
         args: TrainingArguments,
         batches: TokenBudgetBatches,
-        windows: Sequence[Window],
+        rows: Sequence[Window | int],
         validation: Sequence[Window],
         collator: Collator,
         tokenizer: Any,
@@ -80,7 +80,7 @@ class CalrecTrainer(Trainer):
             model=alignment,
             args=args,
             data_collator=collator,
-            train_dataset=windows,  # type: ignore[arg-type]
+            train_dataset=rows,  # type: ignore[arg-type]
             eval_dataset=validation,  # type: ignore[arg-type]
             processing_class=tokenizer,
             callbacks=list(callbacks),

@@ -56,9 +56,10 @@ def trunk_cache(
     passes: float,
     autocast: bool = False,
 ) -> TrunkCache | None:
-    """The cache of a stage, from disk where an earlier run made it; None where it would not pay.
+    """The cache of a stage, from disk where an earlier run made it; None where none is asked for or it would not pay.
 
-    It pays with a frozen trunk and more than one pass over the data, and must fit the disk limit.
+    It pays with a frozen trunk and more than one pass over the data, and must fit the disk limit. A warning says why
+    where a stage does without.
 
     Args:
         towers: whose trunk it is. sequences: every sequence of the stage, items and validation included.
@@ -67,14 +68,14 @@ def trunk_cache(
         passes: how often the stage sees its data.
         autocast: compute the trunk as training would, with matrix products in bfloat16.
     """
-    if not towers.trunk_layers or passes <= 1 or not limit_gb:
+    if not limit_gb:
         return None
     distinct = list({sequence.token_ids.tobytes(): sequence for sequence in sequences}.values())
     tokens = sum(len(sequence.token_ids) for sequence in distinct)
     width = towers.head_weight.shape[1]
-    size_gb = tokens * width * 2 / 1e9
-    if size_gb > limit_gb:
-        logger.warning("the trunk's states would take %.1f GB, and cache_gb is %g: doing without", size_gb, limit_gb)
+    reason = against_cache(towers.trunk_layers, passes, tokens * width * 2 / 1e9, limit_gb)
+    if reason:
+        logger.warning("no cache of the trunk's states: %s", reason)
         return None
     path = folder / f"trunk-{_key(towers, distinct, autocast)}.f16"
     if not path.exists():
@@ -82,6 +83,17 @@ def trunk_cache(
             if not _write(towers, distinct, path, tokens, width):
                 return None
     return TrunkCache(path, distinct, width)
+
+
+def against_cache(trunk_layers: int, passes: float, size_gb: float, limit_gb: float) -> str | None:
+    """Why a stage does better without the cache, if it does."""
+    if not trunk_layers:
+        return "no layer is frozen below all that is trained (model.train_layers)"
+    if passes <= 1:
+        return "the stage sees its data once, so nothing would be read again"
+    if size_gb > limit_gb:
+        return f"they would take {size_gb:.1f} GB, and cache_gb is {limit_gb:g}"
+    return None
 
 
 def _key(towers: Towers, sequences: Sequence[EncodedSequence], autocast: bool) -> str:
