@@ -114,6 +114,13 @@ def test_a_finished_evaluation_is_not_made_again_but_other_settings_are(tiny_dom
     assert oracle.asked
 
 
+def test_a_broken_result_gives_way_to_a_new_one(tiny_domain, oracle, tmp_path):
+    path = evaluate(oracle, tiny_domain, "test", tmp_path / "out").path
+    (path / RESULT).write_text("{")
+    evaluate(oracle, tiny_domain, "test", path)
+    assert faults(load_result(path), tiny_domain) == []
+
+
 def test_a_sample_of_users_is_the_same_for_all_methods(tiny_domain, oracle, silent, tmp_path):
     one = evaluate(oracle, tiny_domain, "test", tmp_path / "one", users=5)
     other = evaluate(silent, tiny_domain, "test", tmp_path / "other", users=5)

@@ -114,8 +114,8 @@ def drop_unknown(frames: Frames, rule: Literal["error", "drop"]) -> Frames:
     if rule == "error" and unknown.height:
         first = unknown.row(0, named=True)
         raise DataError(
-            f"user {first['user_id']!r} has item {first['item_id']!r}, which the items do not list "
-            f"({unknown.height} such interactions): add the items, or drop the interactions with --unknown-items drop"
+            f"user {first['user_id']!r} has item {first['item_id']!r}, which is not among the items (interactions "
+            f"like this: {unknown.height}): add the items, or drop the interactions with --unknown-items drop"
         )
     return replace(frames, interactions=_of_items(frames.interactions, frames.items))
 
@@ -188,6 +188,8 @@ def _bought(items: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
 def _nobody_left(counts: Sequence[StepCount]) -> str:
     emptied = next(count for count in counts if not count.interactions)
     source = counts[0]
+    if emptied is source:
+        return "there are no interactions: give a file that has some"
     return (
         f"no user is left after the step {emptied.step!r} (the source has {source.users} users, {source.items} items, "
         f"{source.interactions} interactions): lower --min-length or --k-core, or give more data"

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from calrec.data.filters import FilterSettings, Frames, apply_filters
 from calrec.data.sources import Source, SourceOptions, open_source
-from calrec.data.store import Domain, Manifest, save, split_hash
-from calrec.errors import ConfigError
+from calrec.data.store import Domain, Manifest, require_domain_or_nothing, save, split_hash
+from calrec.errors import ConfigError, DataError
 
 
 def prepare(
@@ -34,6 +34,7 @@ def prepare(
         ConfigError: a setting is unknown or out of range.
         DataError: the source cannot be read, nobody is left, or ``out`` holds something else.
     """
+    require_domain_or_nothing(Path(out))
     source = open_source(spec, options)
     domain = build_domain(source, _settings({**source.defaults, **(settings or {})}), Path(out))
     save(domain, replace)
@@ -49,9 +50,17 @@ def _settings(values: Mapping[str, object]) -> FilterSettings:
 
 
 def build_domain(source: Source, settings: FilterSettings, path: Path) -> Domain:
-    """Filter a source's frames; nothing is written."""
+    """Filter a source's frames; nothing is written.
+
+    Raises:
+        DataError: an interaction with an unknown item, or nobody left; the source and its files are named.
+    """
     raw = Frames(source.items, source.interactions)
-    frames, counts = apply_filters(raw, settings, source.text_attributes)
+    try:
+        frames, counts = apply_filters(raw, settings, source.text_attributes)
+    except DataError as error:
+        skipped = f"; bad lines skipped: {source.skipped_lines}" if source.skipped_lines else ""
+        raise DataError(f"{source.name} ({', '.join(source.files)}): {error}{skipped}") from None
     items = frames.items.sort("item_id")
     # apply_filters leaves the rows sorted by user and time, which the grouping keeps.
     sequences = frames.interactions.group_by("user_id", maintain_order=True).agg(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from calrec.data.filters import FilterSettings, StepCount
 from calrec.data.splits import Split, leave_one_out, training_part
+from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.records import Catalogue, Example, History, Item
 from calrec.settings import Settings
@@ -119,7 +119,8 @@ def read_catalogue(path: Path) -> Catalogue:
     try:
         return Catalogue(_records(pl.read_parquet(path)))
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0] if path.exists() else "there is no such file"
+        raise DataError(f"{path}: {reason}; copy it from the domain's folder") from None
 
 
 def _records(items: pl.DataFrame) -> tuple[Item, ...]:
@@ -173,24 +174,29 @@ def save(domain: Domain, replace: bool = False) -> bool:
         DataError: something else is there; a different domain gives way to ``replace``, anything else never.
     """
     target = domain.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-        fresh = Path(temporary, "fresh")
-        fresh.mkdir()
+    require_domain_or_nothing(target)
+    with beside(target) as fresh:
         domain.items.rechunk().write_parquet(fresh / ITEMS)
         domain.sequences.rechunk().write_parquet(fresh / SEQUENCES)
         (fresh / MANIFEST).write_text(domain.manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        if (target / MANIFEST).is_file():
             if _same(fresh, target):
                 return False
-            if not (target / MANIFEST).is_file():
-                raise DataError(f"{target} exists and is no domain: choose another --out")
             if not replace:
                 raise DataError(f"{target} holds a different domain: choose another --out, or replace it with --force")
-        if target.exists():
-            target.rename(Path(temporary, "old"))
-        fresh.rename(target)
+        take_place(fresh, target)
     return True
+
+
+def require_domain_or_nothing(target: Path) -> None:
+    """Refuse to write a domain over anything but a domain or an empty folder.
+
+    Raises:
+        DataError: something else is there.
+    """
+    empty = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if not empty and not (target / MANIFEST).is_file():
+        raise DataError(f"{target} exists and is no domain: choose another --out")
 
 
 def _same(one: Path, other: Path) -> bool:

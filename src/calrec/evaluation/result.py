@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.evaluation.protocol import Protocol
 from calrec.metrics import per_user_metrics, ranking_metrics, standard_errors
@@ -136,22 +135,22 @@ def _versions() -> dict[str, str]:
 
 def save_result(result: Result) -> None:
     """Write a result folder, whole or not at all; an older result there gives way."""
-    target = result.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
-        fresh = Path(name, "fresh")
-        fresh.mkdir()
+    with beside(result.path) as fresh:
         result.rankings.write_parquet(fresh / RANKINGS)
         (fresh / RESULT).write_text(result.summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if target.exists():
-            _require_replaceable(target)
-            shutil.move(target, Path(name, "old"))
-        fresh.rename(target)
+        require_result_or_nothing(result.path)
+        take_place(fresh, result.path)
 
 
-def _require_replaceable(folder: Path) -> None:
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).is_file()):
-        raise DataError(f"{folder} exists and is no result: choose another --out")
+def require_result_or_nothing(target: Path) -> None:
+    """Refuse to write a result over anything but a result or an empty folder.
+
+    Raises:
+        DataError: something else is there.
+    """
+    empty = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if not empty and not (target / RESULT).is_file():
+        raise DataError(f"{target} exists and is no result: choose another --out")
 
 
 def load_result(folder: str | Path) -> Result:

@@ -17,9 +17,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from calrec.data.splits import Split
 from calrec.data.store import Domain
+from calrec.data.writing import writing
 from calrec.errors import ConfigError, DataError
 from calrec.evaluation.protocol import Protocol, protocol_of
-from calrec.evaluation.result import RESULT, Result, load_result, save_result, summarise
+from calrec.evaluation.result import (
+    RESULT,
+    Result,
+    load_result,
+    require_result_or_nothing,
+    save_result,
+    summarise,
+)
 from calrec.evaluation.slices import slices_of
 from calrec.metrics import ranks_by_id, ranks_by_text
 from calrec.protocol import Recommender, exclude_last, top_k
@@ -60,10 +68,12 @@ def evaluate(
 
     Raises:
         ConfigError: the recommender ranks another catalogue, or there are fewer users than asked for.
-        DataError: the split has no user.
+        DataError: the split has no user, or ``out`` holds something else or cannot be written.
     """
     if recommender.catalogue.ids != domain.catalogue.ids:
         raise ConfigError(f"{recommender.name} ranks another catalogue than that of {domain.name}")
+    # Before the scoring, which may take hours.
+    require_result_or_nothing(out)
     examples = sample_users(domain.split(split), users)
     if not examples:
         raise DataError(f"{domain.path}: no user has a target for the split {split!r}")
@@ -90,16 +100,19 @@ def sample_users(examples: Sequence[Example], users: int | None) -> list[Example
     if users is None:
         return list(examples)
     if not 1 <= users <= len(examples):
-        raise ConfigError(f"--users {users}: the split has {len(examples)} users")
+        raise ConfigError(f"--users {users}: the split has {len(examples)} users; ask for so many at most")
     drawn = np.random.default_rng(_SAMPLE_SEED).choice(len(examples), users, replace=False)
     return [examples[place] for place in sorted(drawn)]
 
 
 def _finished(out: Path, identity: Mapping[str, Any]) -> Result | None:
-    """The result of this very evaluation, if it is there already."""
+    """The result of this very evaluation, if it is there already; one that cannot be read gives way to a new one."""
     if not (out / RESULT).is_file():
         return None
-    result = load_result(out)
+    try:
+        result = load_result(out)
+    except DataError:
+        return None
     said = result.summary
     kept = max(map(len, result.rankings["top_items"]), default=0)
     same = {"method": said.method, "settings": dict(said.settings), "protocol": said.protocol_hash}
@@ -121,7 +134,8 @@ def _scored(
     top: int,
 ) -> tuple[pl.DataFrame, float]:
     """Rankings in the order of the examples, and the seconds of all scoring, that before an interruption included."""
-    parts.mkdir(parents=True, exist_ok=True)
+    with writing(parts.parent):
+        parts.mkdir(parents=True, exist_ok=True)
     tables = [pl.read_parquet(path) for path in sorted(parts.glob("*.parquet"))]
     known = {user_id for table in tables for user_id in table["user_id"]}
     missing = [example for example in examples if example.user_id not in known]
@@ -133,14 +147,22 @@ def _scored(
             began = time.perf_counter()
             table = _ranked(recommender, domain, protocol, batch, top)
             table = table.with_columns(seconds=pl.lit((time.perf_counter() - began) / len(batch)))
-            part = parts / f"{len(known) + start:08}.part"
-            table.write_parquet(part)
-            part.replace(part.with_suffix(".parquet"))
+            _keep(table, parts / f"{len(known) + start:08}.parquet")
             tables.append(table)
             progress.advance(task, len(batch))
     order = pl.DataFrame({"user_id": [example.user_id for example in examples]})
     rankings = order.join(pl.concat(tables), on="user_id", how="left", maintain_order="left")
     return rankings.drop("seconds"), float(rankings["seconds"].sum())
+
+
+def _keep(table: pl.DataFrame, path: Path) -> None:
+    part = path.with_suffix(".part")
+    with writing(path.parent):
+        try:
+            table.write_parquet(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _ranked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ def is_gzip(path: Path) -> bool:
     with path.open("rb") as stream:
         found = stream.read(2) == _GZIP
     if path.suffix == ".gz" and not found:
+        if not path.stat().st_size:
+            raise DataError(f"{path} is empty: download it again")
         raise DataError(f"{path} is not gzip though its name says so: download it again, or take .gz off its name")
     return found
 
@@ -42,11 +45,11 @@ def reading(path: Path) -> Iterator[None]:
     try:
         is_gzip(path)
         yield
-    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if "end of file" in reason or "end-of-stream" in reason:
             raise DataError(f"{path} ends too early, as a broken download does: download it again") from None
-        raise DataError(f"{path} cannot be read: {reason}: mend the file") from None
+        raise DataError(f"{path} cannot be read: {reason}: mend the file, or download it again") from None
 
 
 def bare_name(path: Path) -> str:
