@@ -69,3 +69,29 @@ def tiny_domain(tmp_path):
     domain = build_domain(source, FilterSettings(), tmp_path / "tiny")
     save(domain)
     return domain
+
+
+@pytest.fixture
+def tiny_run(backbone, tiny_domain, tmp_path):
+    """The folder of a run over the tiny domain, whose model has learnt nothing."""
+    from calrec.training.config import TrainingPlan
+    from calrec.training.run_folder import ITEMS, DomainCard, RunCard, save_model
+
+    plan = {
+        "text": {"attributes": ["title"]},
+        "model": {"backbone": "bytes", "init": "random"},
+        "stage_two": {"domain": "tiny"},
+    }
+    card = RunCard(
+        version="0",
+        stage="stage-two",
+        plan=TrainingPlan.model_validate(plan),
+        domains={"stage-two": (DomainCard(name="tiny", split_hash="0"),)},
+        exclude_last=True,
+        backbone=backbone.source,
+        fingerprint=backbone.fingerprint,
+        best={},
+        tokens={},
+    )
+    save_model(tmp_path / "run", backbone.lm, backbone.tokenizer, card, tiny_domain.path / ITEMS)
+    return tmp_path / "run"

@@ -8,39 +8,13 @@ from calrec.errors import DataError, ModelError
 from calrec.pipeline import InferenceSettings
 from calrec.protocol import Recommender
 from calrec.records import Generation, History
-from calrec.training.config import TrainingPlan
-from calrec.training.run_folder import ITEMS, DomainCard, RunCard, save_model
 
-PLAN = TrainingPlan.model_validate(
-    {
-        "text": {"attributes": ["title"]},
-        "model": {"backbone": "bytes", "init": "random"},
-        "stage_two": {"domain": "tiny"},
-    }
-)
 FEW = InferenceSettings.model_validate({"sampling": {"n": 4, "max_new_tokens": 12}})
 
 
 @pytest.fixture
-def run(backbone, tiny_domain, tmp_path):
-    card = RunCard(
-        version="0",
-        stage="stage-two",
-        plan=PLAN,
-        domains={"stage-two": (DomainCard(name="tiny", split_hash="0"),)},
-        exclude_last=True,
-        backbone=backbone.source,
-        fingerprint=backbone.fingerprint,
-        best={},
-        tokens={},
-    )
-    save_model(tmp_path / "run", backbone.lm, backbone.tokenizer, card, tiny_domain.path / ITEMS)
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def recommender(run):
-    return CALRec.from_pretrained(run, settings=FEW)
+def recommender(tiny_run):
+    return CALRec.from_pretrained(tiny_run, settings=FEW)
 
 
 def test_it_speaks_the_protocol(recommender):
@@ -94,7 +68,7 @@ def test_histories_that_are_none_are_refused(recommender, history):
 
 
 def test_the_nearest_title_is_suggested(recommender):
-    with pytest.raises(DataError, match=r"the nearest is 'apple 0' \(i0\)"):
+    with pytest.raises(DataError, match=r"did you mean 'apple 0' \(i0\)\?"):
         recommender.recommend([["aple 0"]])
 
 

@@ -215,13 +215,19 @@ class CALRec:
         if entry in self.catalogue.positions:
             return entry
         wanted = one_line(entry).casefold()
+        if not wanted:
+            raise DataError(f"history: {entry!r} is empty; name an item by id or by title")
         if wanted in self._by_text:
             return self._by_text[wanted]
         near = difflib.get_close_matches(wanted, self._by_text, n=1, cutoff=0.5)
-        hint = f"; the nearest is {near[0]!r} ({self._by_text[near[0]]})" if near else ""
+        hint = f"did you mean {self._named(near[0])}?" if near else f"{ITEMS} in the run's folder lists them"
         raise DataError(
-            f"history: {entry!r} is no id, title or text of the catalogue's {len(self.catalogue)} items{hint}"
+            f"history: {entry!r} is no id, title or text of the catalogue's {len(self.catalogue)} items; {hint}"
         )
+
+    def _named(self, text: str) -> str:
+        item = self.catalogue.items[self.catalogue.positions[self._by_text[text]]]
+        return f"{item.title!r} ({item.item_id})"
 
     @cached_property
     def _by_text(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ Some come with the package, in ``calrec/recipes``, and are known by their names.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def _located(recipe: Path | str) -> Path:
     path, shipped = Path(recipe), SHIPPED / f"{recipe}.yaml"
     if path.is_file() or not shipped.is_file():
         if not path.exists():
-            names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-            raise ConfigError(f"recipe {recipe}: there is no such file; shipped by name are {names}")
+            names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+            near = difflib.get_close_matches(str(recipe), names, n=1)
+            mend = f"did you mean {near[0]!r}?" if near else f"shipped by name are {', '.join(names)}"
+            raise ConfigError(f"recipe {recipe}: there is no such file; {mend}")
         return path
     return shipped

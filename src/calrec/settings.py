@@ -69,7 +69,8 @@ def _explain(kind: type[Settings], fault: Mapping[str, Any]) -> str:
         return f"{place}: {fault['msg'].removeprefix('Value error, ')}{shown}"
     known = _keys_at(kind, fault["loc"][:-1])
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
-    mend = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    there = f"known are {', '.join(sorted(known))}" if known else "there is nothing to set here"
+    mend = f"did you mean {near[0]!r}?" if near else there
     return f"unknown key {place!r}: {mend}"
 
 

@@ -52,7 +52,7 @@ def test_settings_of_a_method(tiny_domain, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        ("nothing", (), "neither a run's folder nor a baseline (popularity"),
+        ("nothing", (), "neither a run's folder nor a baseline: baselines are popularity"),
         ("markov", ("--split", "tset"), "choose test or valid"),
         ("item-knn", ("--set", "windwo=2"), "did you mean 'window'?"),
         ("markov", ("--users", "99"), "the split has 12 users"),

@@ -85,7 +85,11 @@ def test_a_usage_mistake_is_one_line(arguments, complaint, capsys, failing):
     ("error", "code", "line"),
     [
         (DataError("items.csv: line 3:\n  no title"), 2, "calrec: error: items.csv: line 3: no title\n"),
-        (PermissionError(13, "Permission denied", "/run"), 2, "calrec: error: /run: Permission denied\n"),
+        (
+            PermissionError(13, "Permission denied", "/run"),
+            2,
+            "calrec: error: /run: Permission denied: give another path\n",
+        ),
         (
             ZeroDivisionError("division by zero"),
             1,
@@ -100,9 +104,10 @@ def test_a_failure_is_one_line_and_a_code(error, code, line, capsys, failing):
     assert _error_line(capsys) == line
 
 
-def test_interrupted(failing):
+def test_interrupted(failing, capsys):
     failing(KeyboardInterrupt())
     assert cli.main(["fail"]) == 130
+    assert _error_line(capsys) == "calrec: error: interrupted; call the same command again to go on\n"
 
 
 @pytest.mark.parametrize("by", ["option", "environment"])

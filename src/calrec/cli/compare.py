@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 
 def compare(
-    results: Annotated[list[Path], typer.Argument(help="Results of one protocol.", metavar="RESULT...")],
+    results: Annotated[list[Path], typer.Argument(help="Results of one protocol.", metavar="RESULT")],
     reference: Annotated[
-        Path | None, typer.Option(help="The result to test the others against; the best by --metric without it.")
+        Path | None, typer.Option(help="Test the others against this result (the best by --metric).")
     ] = None,
     metric: Annotated[str, typer.Option(help="The metric to test.")] = "ndcg@10",
     by_text: Annotated[bool, typer.Option("--by-text", help="Count items of one text as one.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """One table of several results, and a paired test of each against the best or a chosen one.
+    """Show results in one table, with paired tests.
 
-    Results of different protocols are refused, and the fields named in which they differ.
+    Each is tested against the best of them, or against a chosen one. Results of different protocols are refused, and
+    the fields named in which they differ.
 
     Example: calrec compare results/markov results/calrec --metric recall@10
     """

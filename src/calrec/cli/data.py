@@ -12,14 +12,20 @@ import typer
 if TYPE_CHECKING:
     from calrec.data.store import Domain
 
-app = typer.Typer(help="Make domains from raw purchases, and look for what is wrong in them.")
+app = typer.Typer(
+    help="Make domains from raw purchases, and audit them.",
+    epilog="Example: calrec data prepare journey:PASTRY --out domains/PASTRY",
+)
 
 
 @app.command()
 def prepare(
     source: Annotated[
         list[str],
-        typer.Argument(help="A folder, a file of interactions and one of items, journey:DEPARTMENT, or ml-100k."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a file of interactions and one of items, journey:DEPARTMENT, or ml-100k.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The domain's folder.")],
     min_length: Annotated[int | None, typer.Option(min=3, help="Drop users with fewer items (3; journey: 5).")] = None,
@@ -28,21 +34,26 @@ def prepare(
         typer.Option(min=0, help="Drop users and items with fewer interactions until none is left (0: off)."),
     ] = None,
     identical_texts: Annotated[
-        Literal["keep", "merge"] | None, typer.Option(help="Items that read the same (keep; journey: merge).")
+        Literal["keep", "merge"] | None,
+        typer.Option(help="Keep items that read the same apart, or merge them into one (keep; journey: merge)."),
     ] = None,
     drop_consecutive: Annotated[
         bool | None,
-        typer.Option("--drop-consecutive/--keep-consecutive", help="Items that repeat the one before (drop)."),
+        typer.Option(
+            "--drop-consecutive/--keep-consecutive", help="Drop or keep an item that repeats the one before it (drop)."
+        ),
     ] = None,
     ties: Annotated[
-        Literal["item_id", "source_order"] | None, typer.Option(help="Order of equal times (item_id).")
+        Literal["item_id", "source_order"] | None,
+        typer.Option(help="Order purchases at equal times by item id, or leave them as they come (item_id)."),
     ] = None,
     catalogue: Annotated[
         Literal["all", "bought"] | None,
-        typer.Option(help="Rank all items of the source, or those bought (all; Amazon, journey: bought)."),
+        typer.Option(help="Recommend from all items listed, or from those bought (all; Amazon, journey: bought)."),
     ] = None,
     unknown_items: Annotated[
-        Literal["error", "drop"] | None, typer.Option(help="Interactions with items that are not listed (error).")
+        Literal["error", "drop"] | None,
+        typer.Option(help="Refuse or drop interactions with items that are not listed (error)."),
     ] = None,
     items: Annotated[Path | None, typer.Option(help="The file of the items, if its name does not tell.")] = None,
     user_column: Annotated[str, typer.Option(help="A table's column of users.")] = "user_id",
@@ -54,6 +65,8 @@ def prepare(
     json_: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Turn raw purchases into a domain: filtered, ordered, hashed.
+
+    In parentheses stands what holds without the option. Nothing is written unless all of it can be.
 
     Example: calrec data prepare journey:PASTRY --out domains/PASTRY
     """
@@ -91,7 +104,9 @@ def audit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A prepared domain.")],
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is wrong or suspicious in a domain, and the ceiling that its texts allow.
+    """Say what is wrong or suspicious in a domain.
+
+    Also how far its texts can tell the items apart, which is the ceiling of any method that reads texts.
 
     Example: calrec data audit domains/PASTRY
     """
@@ -119,7 +134,7 @@ def _show_counts(domain: Domain) -> None:
     )
     _print_table(f"{domain.name} ({manifest.source})", ("after", "users", "items", "interactions"), rows)
     if manifest.skipped_lines:
-        typer.echo(f"{manifest.skipped_lines:,} bad lines were skipped.")
+        typer.echo(f"Bad lines skipped: {manifest.skipped_lines:,}.")
     typer.echo(f"The domain is in {domain.path}; its split is {domain.split_hash[:12]}.")
 
 

@@ -23,12 +23,13 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="A prepared domain.")],
     out: Annotated[Path, typer.Option(help="The result's folder.")],
     split: Annotated[str, typer.Option(help="test, or valid to choose settings by.")] = "test",
-    users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users; all without it.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users (all).")] = None,
     exclude_last: Annotated[
         bool | None,
         typer.Option(
             "--exclude-last/--include-last",
-            help="Take the history's last item out of the ranking (as the domain says).",
+            help="Take the history's last item out of the ranking, or leave it in (out, where the domain has no item "
+            "twice in a row).",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Users scored together; results do not depend on it.")] = 16,
@@ -37,7 +38,10 @@ def evaluate(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print result.json.")] = False,
 ) -> None:
-    """Rank the whole catalogue for every user of a split, by a trained run or a baseline.
+    """Rank the whole catalogue for the users of a split.
+
+    The ranking is a trained run's or a baseline's, and a user for whom it finds nothing counts as a miss. An
+    interrupted evaluation goes on when the same command is called again.
 
     Example: calrec evaluate markov --data domains/PASTRY --split test --out results/markov
     """
@@ -66,7 +70,7 @@ def evaluate(
         typer.echo(result.summary.model_dump_json(indent=2))
     else:
         Console().print(results_table([result], "id"))
-        Console(stderr=True).print(f"The result is in {out}.")
+        typer.echo(f"The result is in {out}.", err=True)
 
 
 def ready(method: str, domain: Domain, overrides: tuple[str, ...] | list[str]) -> tuple[Recommender, dict[str, Any]]:
@@ -76,6 +80,8 @@ def ready(method: str, domain: Domain, overrides: tuple[str, ...] | list[str]) -
         ConfigError: neither a baseline nor a folder, or an unknown setting.
         ModelError: the folder is no run.
     """
+    import difflib
+
     from calrec.baselines import BASELINES, fit_baseline
     from calrec.errors import ConfigError
 
@@ -83,7 +89,9 @@ def ready(method: str, domain: Domain, overrides: tuple[str, ...] | list[str]) -
         baseline = fit_baseline(method, domain, overrides)
         return baseline, baseline.settings.model_dump(mode="json")
     if not Path(method).is_dir():
-        raise ConfigError(f"{method} is neither a run's folder nor a baseline ({', '.join(BASELINES)})")
+        near = difflib.get_close_matches(method, BASELINES, n=1)
+        mend = f"did you mean {near[0]}?" if near else f"baselines are {', '.join(BASELINES)}"
+        raise ConfigError(f"{method} is neither a run's folder nor a baseline: {mend}")
 
     from calrec.pipeline import CALRec, InferenceSettings
     from calrec.settings import read_settings

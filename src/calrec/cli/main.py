@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -69,16 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="calrec", standalone_mode=False)
+        # Newer releases of typer turn an interrupt into this code, and say nothing.
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
     except UsageError as error:
         path = error.ctx.command_path if error.ctx else "calrec"
         return _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`", MISTAKE)
     except CalrecError as error:
         return _fail(str(error), MISTAKE)
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        return _fail(f"{error.filename}: {error.strerror}", MISTAKE)
+        return _fail(f"{error.filename}: {error.strerror}: give another path", MISTAKE)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", INTERRUPTED)
+        return _fail("interrupted; call the same command again to go on", INTERRUPTED)
     except Exception as error:
+        # Libraries raise it as errors of their own, with the system's words in them.
+        if os.strerror(errno.ENOSPC) in str(error):
+            return _fail(f"{error}: make room there, and call the same command again", MISTAKE)
         hint = "" if _debugging() else "; CALREC_DEBUG=1 shows the traceback"
         return _fail(f"a fault of calrec's own: {type(error).__name__}: {error}{hint}", FAULT)
     return code if isinstance(code, int) else DONE

@@ -12,7 +12,9 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Where everything goes; a second call goes on there.")] = Path("quickstart"),
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave an accelerator alone.")] = False,
 ) -> None:
-    """See the whole of it in minutes: real purchases, a real model, both stages, baselines, recommendations.
+    """See everything work in minutes, on real purchases.
+
+    A small real model is trained in both stages, compared with baselines, and recommends for one household.
 
     Example: calrec quickstart --out /tmp/quickstart
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def recommend(
-    run: Annotated[Path, typer.Argument(help="A trained run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run.")],
     history: Annotated[
         list[str], typer.Option(help="An item bought, by id or title; repeat it, oldest first.", metavar="TITLE_OR_ID")
     ],
@@ -42,8 +42,10 @@ def recommend(
     (ranking,) = recommender.recommend([history], k)
     if json_:
         typer.echo(json.dumps([asdict(place) for place in ranking], indent=2, ensure_ascii=False))
-    else:
+    elif ranking:
         Console().print(ranking_table(ranking, explain))
+    else:
+        typer.echo("Nothing to recommend: what the model wrote has no word in common with any item.", err=True)
 
 
 def ranking_table(ranking: list[Recommendation], explain: bool) -> Table:

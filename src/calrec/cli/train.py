@@ -9,7 +9,9 @@ import typer
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe in YAML, or the name of a shipped one, such as two-cores.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe in YAML, or the name of a shipped one, such as two-cores.")
+    ],
     out: Annotated[Path, typer.Option(help="The run's folder; training goes on there if it was interrupted.")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
@@ -17,7 +19,10 @@ def train(
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave an accelerator alone.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the run's card as JSON.")] = False,
 ) -> None:
-    """Fine-tune a backbone: Stage I on several domains, Stage II on one, or either alone.
+    """Fine-tune a backbone: Stage I, Stage II or both.
+
+    Stage I learns from several domains, Stage II from one. An interrupted training goes on when the same command is
+    called again.
 
     Example: calrec train two-cores --out runs/science --set stage_two.epochs=5
     Several processes: torchrun --nproc-per-node 8 -m calrec train eight-gpus --out runs/science
@@ -28,7 +33,8 @@ def train(
     from calrec.recipe import load_recipe
     from calrec.training.stages import train as train_stages
 
-    news = Console(stderr=True)
+    # Paths stay whole: what looks like markup in them is none, and lines are not broken.
+    news = Console(stderr=True, markup=False, soft_wrap=True)
     card = train_stages(load_recipe(recipe, set_ or ()), out, tell=news.print, use_cpu=cpu)
     if not PartialState().is_main_process:
         return

@@ -9,17 +9,17 @@ import typer
 
 
 def verify(
-    result: Annotated[Path, typer.Argument(help="A result's folder.")],
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result's folder.")],
     data: Annotated[
         Path | None, typer.Option(help="The domain; with it targets and ranks are checked as well.")
     ] = None,
 ) -> None:
-    """Compute a result's metrics again from its per-user rankings, and fail on any difference.
+    """Check a result against its own rankings.
+
+    Its metrics are computed again from the rankings of every user, and any difference is an error.
 
     Example: calrec verify results/markov --data domains/PASTRY
     """
-    from rich.console import Console
-
     from calrec.data.store import load_domain
     from calrec.errors import DataError
     from calrec.evaluation.result import load_result
@@ -29,4 +29,4 @@ def verify(
     found = faults(loaded, load_domain(data) if data is not None else None)
     if found:
         raise DataError(f"{result} does not verify: {'; '.join(found)}")
-    Console().print(f"{result} verifies: {len(loaded.rankings):,} users, protocol {loaded.summary.protocol_hash[:12]}")
+    typer.echo(f"{result} verifies: {len(loaded.rankings):,} users, protocol {loaded.summary.protocol_hash[:12]}")
