@@ -1,9 +1,12 @@
 """Evaluation by the commands a user types."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from calrec.cli.compare import labels
 from calrec.cli.main import main
 
 
@@ -30,6 +33,36 @@ def test_compare_prints_one_table_and_the_tests(results, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["reference"] == str(results[0])
     assert "p_holm" in said["results"][1]["against_reference"]
+
+
+def test_results_of_one_method_are_told_apart_by_their_folders(tiny_domain, tmp_path, capsys):
+    for name, window in (("near", 1), ("far", 3)):
+        settings = ("--set", f"window={window}")
+        run("evaluate", "item-knn", "--data", tiny_domain.path, "--out", tmp_path / name, *settings)
+    assert run("compare", tmp_path / "near", tmp_path / "far", "--reference", tmp_path / "far") == 0
+    shown = capsys.readouterr().out
+    assert "│ near " in shown
+    assert "against far, paired" in shown
+
+
+def test_labels_are_the_shortest_that_tell_results_apart():
+    def labelled(*results):
+        return labels([SimpleNamespace(name=name, path=Path(path)) for name, path in results])
+
+    assert labelled(("markov", "a/x"), ("bm25", "b/x")) == ["markov", "bm25"]
+    assert labelled(("bm25", "a/x"), ("bm25", "a/y"), ("markov", "a/z")) == ["x", "y", "markov"]
+    assert labelled(("bm25", "a/x"), ("bm25", "b/x"), ("bm25", "b/y")) == ["a/x", "b/x", "y"]
+    assert labelled(("bm25", "a/x"), ("bm25", "a/x")) == ["a/x", "a/x"]
+
+
+def test_results_of_different_protocols_are_refused(results, tiny_domain, tmp_path, capsys):
+    run("evaluate", "markov", "--data", tiny_domain.path, "--out", tmp_path / "few", "--users", 5, "--include-last")
+    capsys.readouterr()
+    assert run("compare", *results, tmp_path / "few") == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith(f"calrec: error: {results[0]} and {tmp_path / 'few'} follow different protocols (users: 12")
+    assert "exclude_last: True and False" in error
 
 
 def test_verify(results, tiny_domain, capsys):

@@ -70,13 +70,14 @@ def results_table(results: Sequence[Result], identity: str) -> Table:
         f"{protocol.domain}, {protocol.split}: {protocol.users:,} users, {protocol.candidates:,} items, by {identity}"
     )
     table = Table(title=title + (", last item excluded" if protocol.exclude_last else ""), title_justify="left")
-    table.add_column("method", no_wrap=True)
+    # On a narrow terminal names are folded, and numbers never.
+    table.add_column("method", overflow="fold")
     for name in SHOWN:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     best = {name: max(_mean(result, identity, name) for result in results) for name in SHOWN}
-    for result in results:
+    for result, label in zip(results, labels(results), strict=True):
         errors = getattr(result.summary.metrics, f"by_{identity}_error")
-        cells = [Text(result.name)]
+        cells = [Text(label)]
         for name in SHOWN:
             mean = _mean(result, identity, name)
             cells.append(Text(f"{mean:.4f} ±{errors[name] or 0:.3f}"[:14], "bold" if mean == best[name] else ""))
@@ -84,20 +85,34 @@ def results_table(results: Sequence[Result], identity: str) -> Table:
     return table
 
 
+def labels(results: Sequence[Result]) -> list[str]:
+    """What each result is called: its method, its folder's name or its whole path, the first that is its alone."""
+    names = [(result.name, result.path.name, str(result.path)) for result in results]
+    columns = list(zip(*names, strict=True))
+    return [
+        next((name for name, column in zip(row, columns, strict=True) if column.count(name) == 1), row[-1])
+        for row in names
+    ]
+
+
 def tests_table(results: Sequence[Result], reference: Result, metric: str, tests: Tests) -> Table:
     """Each result against the reference: the difference with its interval, its p-value, and whose users are better."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{metric} against {reference.name}, paired over users", title_justify="left")
-    for name in ("method", "difference", "95 % interval", "p (Holm)", "better/equal/worse"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "method" else "right")
+    named = {str(result.path): label for result, label in zip(results, labels(results), strict=True)}
+    title = Text(f"{metric} against {named[str(reference.path)]}, paired over users")
+    table = Table(title=title, title_justify="left")
+    table.add_column("method", overflow="fold")
+    for name in ("difference", "95 % interval", "p (Holm)", "better/equal/worse"):
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         if str(result.path) in tests:
             test, p_value = tests[str(result.path)]
             interval = f"{test.low:+.4f} to {test.high:+.4f}"
             users = f"{test.wins}/{test.ties}/{test.losses}"
-            table.add_row(Text(result.name), f"{test.difference:+.4f}", interval, f"{p_value:.3g}", users)
+            label = Text(named[str(result.path)])
+            table.add_row(label, f"{test.difference:+.4f}", interval, f"{p_value:.3g}", users)
     return table
 
 
