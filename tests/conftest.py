@@ -33,6 +33,26 @@ def tiny_lm(backbone):
     return backbone.lm
 
 
+@pytest.fixture(params=["llama", "qwen3", "gemma3"])
+def family_lm(request, byte_tokens):
+    """A random causal LM of each family, four layers of width 64 over bytes, float64, with what is peculiar to it:
+    Qwen3's norms of queries and keys; Gemma3's sliding windows and scaled embeddings."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "vocab_size": len(byte_tokens)}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    layers = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"]
+    peculiar = {
+        "llama": ("llama", {"tie_word_embeddings": False}),
+        "qwen3": ("qwen3", {"tie_word_embeddings": True}),
+        "gemma3": ("gemma3_text", {"layer_types": layers, "sliding_window": 6}),
+    }
+    kind, settings = peculiar[request.param]
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **shape, **heads, **settings)).double().eval()
+
+
 @pytest.fixture(scope="session")
 def byte_tokens():
     """The tokenizer of single bytes, a PreTrainedTokenizerFast."""

@@ -17,6 +17,16 @@ def test_trunk_and_top_give_what_the_whole_gives(tiny_lm):
     assert decoder.config.num_hidden_layers == 2
 
 
+@pytest.mark.parametrize("top_layers", [1, 2, 3])
+def test_every_family_can_be_cut_anywhere(family_lm, top_layers):
+    ids = torch.randint(0, 256, (2, 15), generator=torch.Generator().manual_seed(0))
+    decoder = decoder_of(family_lm)
+    trunk, top = split_decoder(decoder, top_layers)
+    states = top(inputs_embeds=trunk(input_ids=ids, use_cache=False).last_hidden_state, use_cache=False)
+    whole = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    torch.testing.assert_close(states.last_hidden_state, whole, rtol=0, atol=1e-12)
+
+
 def test_only_the_top_is_trained_and_a_tied_head_is_not(tiny_lm):
     train_top_layers(tiny_lm, 1)
     trained = {name for name, p in tiny_lm.named_parameters() if p.requires_grad}

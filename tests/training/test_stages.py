@@ -79,8 +79,16 @@ class InterruptAt(TrainerCallback):
             raise InterruptionError
 
 
-def test_a_resumed_run_equals_an_unbroken_one(plan, tmp_path, monkeypatch):
-    settings = plan(stage_one=None)
+@pytest.mark.parametrize(
+    "way",
+    [{}, {"lora": {"rank": 2, "dropout": 0.2}}, {"lora": {"rank": 2, "quantize": "nf4"}}],
+    ids=["all", "lora", "qlora"],
+)
+def test_a_resumed_run_equals_an_unbroken_one(plan, tmp_path, monkeypatch, way):
+    for package, needed in {"peft": "lora" in way, "bitsandbytes": "quantize" in way.get("lora", {})}.items():
+        if needed:
+            pytest.importorskip(package)
+    settings = plan(stage_one=None, model=RANDOM | way)
     train(settings, tmp_path / "unbroken", use_cpu=True)
     with monkeypatch.context() as broken:
         broken.setattr(stages, "stage_callbacks", lambda _: [InterruptAt(4)])

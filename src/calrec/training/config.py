@@ -14,12 +14,19 @@ from calrec.text.item_text import TextSettings
 
 
 class LoraSettings(Settings):
-    """Low-rank adapters by peft, merged into the weights at the end of a stage."""
+    """Low-rank adapters by peft, merged into the weights at the end of a stage.
+
+    Attributes:
+        rank, alpha, dropout, target_modules: as in peft; the adapters' product is scaled by alpha / rank.
+        quantize: ``nf4`` keeps the layers' frozen weights in four bits while adapters are trained (QLoRA); these are
+            then merged into the weights as they were, so a run keeps its precision.
+    """
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    quantize: Literal["nf4"] | None = None
 
 
 class ModelSettings(BackboneSettings):
@@ -39,6 +46,12 @@ class ModelSettings(BackboneSettings):
     lora: LoraSettings | None = None
     gradient_checkpointing: bool = False
     compute: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_way_to_train_less(self) -> ModelSettings:
+        if self.lora is not None and self.train_layers is not None:
+            raise ValueError("train_layers and lora exclude each other: choose one")
+        return self
 
     @model_validator(mode="after")
     def _compute_fits_the_weights(self) -> ModelSettings:

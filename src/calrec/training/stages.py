@@ -21,7 +21,7 @@ from calrec.model.backbones import Backbone, load_backbone
 from calrec.model.towers import Towers
 from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText
-from calrec.training.adapt import adapt, merge_adapters
+from calrec.training.adapt import adapt, merge_adapters, require_adapters
 from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator, TokenBudgetBatches
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
@@ -64,10 +64,11 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
         use_cpu: leave an accelerator alone.
 
     Raises:
-        ConfigError: ``out`` holds a run of another plan, or a tracker is not installed.
+        ConfigError: ``out`` holds a run of another plan, or a tracker or a package for adapters is not installed.
         DataError, ModelError: the data or the backbone cannot be used.
     """
     require_trackers(plan)
+    require_adapters(plan.model)
     accelerator = torch.accelerator.is_available() and not use_cpu
     processes = PartialState(cpu=not accelerator)
     if not processes.is_main_process:
@@ -182,7 +183,7 @@ def train_stage(
 ) -> tuple[dict[str, float], int]:
     """Train the backbone in place; returns the best validation terms and the tokens that training saw."""
     data = stage_data(plan, stage, domains, backbone.tokenizer)
-    adapt(backbone.lm, plan.model)
+    adapt(backbone.lm, plan.model, stage.seed, accelerator)
     towers = Towers(backbone.lm)
     batches = stage_batches(stage, data)
     trained = sum(p.numel() for p in backbone.lm.parameters() if p.requires_grad)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import safetensors.torch
 import torch
 from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader
@@ -20,16 +19,13 @@ from transformers.trainer_callback import EarlyStoppingCallback, ProgressCallbac
 
 from calrec.errors import ConfigError, ModelError
 from calrec.losses import contrastive_terms, objective
-from calrec.model.weights import without_progress_bars
 from calrec.training.alignment import Alignment, PassOutput, Vectors
 from calrec.training.batches import Collator, TokenBudgetBatches, length_grouped
 from calrec.training.config import StageSettings
 from calrec.training.contrast import Contrast, RandomState, alone, contrast
 from calrec.training.progress import TermsBar
 from calrec.training.sequences import Window
-
-WEIGHTS = "model.safetensors"
-
+from calrec.training.weight_files import has_weights, load_weights, save_weights
 
 # What a batch brings beside the model's inputs.
 _ABOUT = ("target_key", "users")
@@ -254,8 +250,7 @@ class CalrecTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """A checkpoint is a plain Hugging Face folder, not this class's wrapping; and nothing is pickled."""
         folder = Path(output_dir or self.args.output_dir)
-        with without_progress_bars():
-            self.model.towers.lm.save_pretrained(folder)
+        save_weights(self.model.towers.lm, folder, state_dict)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
@@ -269,20 +264,6 @@ class CalrecTrainer(Trainer):
 def _inputs(batch: dict[str, Any]) -> dict[str, Any]:
     """What the model takes of a batch."""
     return {name: value for name, value in batch.items() if name not in _ABOUT}
-
-
-def load_weights(lm: Any, folder: Path) -> None:
-    """Put a checkpoint's weights into a model that has its shape.
-
-    Raises:
-        ModelError: they do not fit.
-    """
-    weights = safetensors.torch.load_file(folder / WEIGHTS)
-    result = lm.load_state_dict(weights, strict=False)
-    tied = set(getattr(lm, "all_tied_weights_keys", None) or ())
-    missing = set(result.missing_keys) - tied
-    if missing or result.unexpected_keys:
-        raise ModelError(f"{folder / WEIGHTS}: does not fit the model: {sorted(missing) + result.unexpected_keys}")
 
 
 def training_arguments(
@@ -336,5 +317,5 @@ def stage_callbacks(settings: StageSettings) -> list[TrainerCallback]:
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end, if there is one; Trainer writes its state last."""
     steps = sorted((int(p.name.rpartition("-")[2]), p) for p in folder.glob("checkpoint-*") if p.name[11:].isdigit())
-    whole = [path for _, path in steps if (path / "trainer_state.json").is_file() and (path / WEIGHTS).is_file()]
+    whole = [path for _, path in steps if (path / "trainer_state.json").is_file() and has_weights(path)]
     return str(whole[-1]) if whole else None
