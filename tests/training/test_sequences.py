@@ -4,7 +4,6 @@ from collections import Counter
 
 import pytest
 
-from calrec.errors import DataError
 from calrec.training.sequences import all_target_windows, training_windows
 
 
@@ -30,8 +29,3 @@ def test_what_is_held_out_is_never_trained_on(make_view, tiny_domain):
         windows = training_windows(view, targets, tiny_domain.split("train"), tiny_domain.training_sequences())
         for window in windows:
             assert len(window.sequence.items) <= held_out[window.user_id] - 2
-
-
-def test_nothing_to_learn_from_is_an_error(make_view):
-    with pytest.raises(DataError, match="two items to train on"):
-        training_windows(make_view(), "last", [], [])

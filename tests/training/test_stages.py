@@ -137,6 +137,25 @@ def test_a_stage_whose_domain_is_missing_says_so(plan, tmp_path):
         train(plan(stage_one=None, stage_two={"domain": str(tmp_path / "none"), **SMALL}), tmp_path / "run")
 
 
+def test_a_domain_with_nothing_to_learn_from_is_named(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "training_windows", lambda *_: [])
+    with pytest.raises(DataError, match="tiny: no user has two items to train on"):
+        train(plan(stage_one=None), tmp_path / "run", use_cpu=True)
+
+
+def test_a_mended_recipe_may_be_tried_again_in_the_same_folder(plan, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(DataError, match="no domain"):
+        train(plan(stage_one=None, stage_two={"domain": str(tmp_path / "none"), **SMALL}), run, use_cpu=True)
+    assert train(plan(stage_one=None), run, use_cpu=True).stage == "stage-two"
+
+
+def test_a_plan_that_cannot_be_read_is_named(plan, tmp_path):
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(ConfigError, match="no plan of a run"):
+        train(plan(), tmp_path, use_cpu=True)
+
+
 def test_a_plan_without_a_stage_is_refused(plan):
     with pytest.raises(ValueError, match="stage_one, stage_two or both"):
         plan(stage_one=None, stage_two=None)

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from calrec.errors import DataError
 from calrec.records import Example, History
 from calrec.text.encode import EncodedSequence, SequenceEncoder
 
@@ -96,12 +95,5 @@ def training_windows(
     examples: Sequence[Example],
     histories: Sequence[History],
 ) -> list[Window]:
-    """A domain's training sequences.
-
-    Raises:
-        DataError: no user has a history and a target to learn from.
-    """
-    windows = example_windows(domain, examples) if targets == "last" else all_target_windows(domain, histories)
-    if not windows:
-        raise DataError("no user has two items to train on; lower the minimum length or bring longer histories")
-    return windows
+    """A domain's training sequences."""
+    return example_windows(domain, examples) if targets == "last" else all_target_windows(domain, histories)

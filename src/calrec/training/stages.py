@@ -16,7 +16,7 @@ import torch
 from accelerate import PartialState
 
 from calrec.data.store import ITEMS, Domain, load_domain
-from calrec.errors import ConfigError
+from calrec.errors import ConfigError, DataError
 from calrec.model.backbones import Backbone, load_backbone
 from calrec.model.towers import Towers
 from calrec.text.encode import SequenceEncoder
@@ -33,6 +33,8 @@ from calrec.training.trainer import CalrecTrainer, last_whole_checkpoint, stage_
 from calrec.training.trunk_cache import trunk_cache
 
 logger = logging.getLogger(__name__)
+
+PLAN = "plan.json"
 
 Tell = Callable[[str], None]
 
@@ -73,13 +75,16 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
     processes = PartialState(cpu=not accelerator)
     if not processes.is_main_process:
         tell = _silent
-    with processes.main_process_first():
-        _keep_plan(plan, out)
+    _require_same_plan(plan, out)
     if is_whole(out):
         tell(f"{out} is already trained")
         return load_card(out)
     loaded = {path: load_domain(path) for stage in plan.stages.values() for path in stage.domains}
     backbone = load_backbone(plan.model)
+    processes.wait_for_everyone()
+    # Only now: a recipe that names a wrong domain may be mended and tried again in the same folder.
+    if processes.is_main_process:
+        _keep_plan(plan, out)
     names = list(plan.stages)
     card: RunCard | None = None
     for name, stage in plan.stages.items():
@@ -115,22 +120,26 @@ def _silent(_: str) -> None:
     """What the processes beside the main one tell."""
 
 
-def _keep_plan(plan: TrainingPlan, out: Path) -> None:
-    """Write the plan into a new run's folder; refuse a folder that holds another one."""
-    path = out / "plan.json"
-    text = plan.model_dump_json(indent=2)
-    if path.exists():
-        before, now = json.loads(path.read_text()), json.loads(text)
-        changed = sorted(key for key in now if before.get(key) != now[key])
-        if changed:
-            raise ConfigError(
-                f"{out} holds a run of another recipe ({', '.join(changed)} differ): choose another --out"
-            )
+def _require_same_plan(plan: TrainingPlan, out: Path) -> None:
+    """Refuse a folder that holds a run of another plan."""
+    path = out / PLAN
+    if not path.exists():
         return
+    try:
+        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(plan.model_dump_json())
+        changed = sorted(key for key in now if before.get(key) != now[key])
+    except (ValueError, AttributeError):
+        raise ConfigError(f"{path} is no plan of a run: choose another --out") from None
+    if changed:
+        raise ConfigError(f"{out} holds a run of another recipe ({', '.join(changed)} differ): choose another --out")
+
+
+def _keep_plan(plan: TrainingPlan, out: Path) -> None:
+    """Write the plan into the run's folder."""
     out.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    part = out / f"{PLAN}.part"
+    part.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
+    part.replace(out / PLAN)
 
 
 def _backbone_at(plan: TrainingPlan, folder: Path, card: RunCard) -> Backbone:
@@ -142,6 +151,9 @@ def stage_data(plan: TrainingPlan, stage: StageOne | StageTwo, domains: Sequence
     """Encode the domains of a stage.
 
     The users whose loss is validated are drawn once, from all domains in proportion to their size.
+
+    Raises:
+        DataError: a domain in which no user has a history and a target to learn from.
     """
     texts, training, validation = Texts(), [], []
     item_text = ItemText(plan.text)
@@ -149,7 +161,10 @@ def stage_data(plan: TrainingPlan, stage: StageOne | StageTwo, domains: Sequence
         catalogue = domain.catalogue_with_texts(item_text)
         encoder = SequenceEncoder(tokenizer, plan.text, catalogue, plan.lengths)
         view = DomainTexts(number, encoder, dict(catalogue.positions), texts.keys(encoder))
-        training += training_windows(view, stage.targets, domain.split("train"), domain.training_sequences())
+        windows = training_windows(view, stage.targets, domain.split("train"), domain.training_sequences())
+        if not windows:
+            raise DataError(f"{domain.path}: no user has two items to train on; bring longer histories")
+        training += windows
         validation += example_windows(view, domain.split("valid"))
     rng = np.random.default_rng((stage.seed, 1))
     drawn = rng.permutation(len(validation))[: stage.validation_users]
