@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100
+#: Positions whose logits exist at one time.
+CHUNK = 1024
 
 
 def next_item_nll(logits: Tensor, labels: Tensor) -> Tensor:
@@ -28,7 +30,7 @@ def next_item_nll(logits: Tensor, labels: Tensor) -> Tensor:
     return losses / (shifted != IGNORED).sum().clamp(min=1)
 
 
-def linear_nll(states: Tensor, weight: Tensor, labels: Tensor, chunk: int = 1024) -> Tensor:
+def linear_nll(states: Tensor, weight: Tensor, labels: Tensor, chunk: int = CHUNK) -> Tensor:
     """Sum of negative log-likelihoods under a linear head, without ever holding the logits of more than a chunk.
 
     The same as ``cross_entropy(states @ weight.T, labels, reduction="sum")``. Gradients are taken chunk by chunk on
@@ -40,7 +42,9 @@ def linear_nll(states: Tensor, weight: Tensor, labels: Tensor, chunk: int = 1024
         labels: (P,) the tokens to predict.
         chunk: positions whose logits exist at one time.
     """
-    return _LinearNll.apply(states, weight, labels, chunk)  # type: ignore[no-any-return, no-untyped-call]
+    # Autograd tells a function of its own which inputs have gradients, and not that nobody wants these.
+    wanted = weight if torch.is_grad_enabled() else weight.detach()
+    return _LinearNll.apply(states, wanted, labels, chunk)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _LinearNll(torch.autograd.Function):
@@ -57,14 +61,17 @@ class _LinearNll(torch.autograd.Function):
             columns = labels[here, None]
             total -= log_probs.gather(1, columns).sum()
             if states_grad is None and weight_grad is None:
+                del log_probs
                 continue
             # d nll / d logits = softmax − one-hot
             slope = log_probs.exp_().scatter_add_(1, columns, log_probs.new_full((1, 1), -1.0).expand_as(columns))
+            del log_probs
             slope = slope.to(states.dtype)
             if states_grad is not None:
                 torch.mm(slope, weight, out=states_grad[here])
             if weight_grad is not None:
                 weight_grad += slope.T @ states[here]
+            del slope  # nothing of a chunk is left when the next one's logits are made
         ctx.save_for_backward(states_grad, weight_grad)
         ctx.weight_dtype = weight.dtype
         return total
