@@ -6,12 +6,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
@@ -23,7 +24,7 @@ from transformers import (
 from calrec.errors import ModelError
 from calrec.model import smollm2
 from calrec.model.byte_tokenizer import byte_tokenizer
-from calrec.model.weights import Weights, first_line, from_gguf, from_hub, in_folder, without_progress_bars
+from calrec.model.weights import Weights, first_line, from_gguf, from_hub, in_folder, offline, without_progress_bars
 from calrec.settings import Settings
 
 BYTES = "bytes"
@@ -86,22 +87,61 @@ class Backbone:
     source: str
 
 
-def load_backbone(settings: BackboneSettings) -> Backbone:
+def load_backbone(settings: BackboneSettings, fetch: bool = True) -> Backbone:
     """Load, or make, the backbone that the settings name.
+
+    Args:
+        fetch: whether a hub id may be asked of the hub, and not of its local cache alone.
 
     Raises:
         ModelError: it cannot be found or loaded, or its weights are damaged or incomplete.
     """
     if settings.backbone == BYTES:
         return _random(settings, byte_tokenizer(), BYTES)
-    weights = _locate(settings.backbone, settings.revision)
+    weights = _locate(settings.backbone, settings.revision, fetch)
     tokenizer = _tokenizer(weights)
     if settings.init == "random":
         return _random(settings, tokenizer, weights.source)
     return Backbone(_pretrained(weights, settings.dtype), tokenizer, weights.fingerprint, weights.source)
 
 
-def _locate(name: str, revision: str | None) -> Weights:
+def backbone_or_shape(settings: BackboneSettings, empty: bool = False) -> Backbone:
+    """The backbone where its weights are at hand; else its shape and tokenizer alone, and no weights are fetched.
+
+    Args:
+        empty: a shape's weights are on the meta device, and take no memory; else they are random.
+
+    Raises:
+        ModelError: not even the shape can be had.
+    """
+    name = settings.backbone
+    if name == BYTES or not _is_hub_id(name):
+        return load_backbone(settings)
+    try:
+        return load_backbone(settings, fetch=False)
+    except ModelError:
+        pass
+    where: dict[str, Any] = {"revision": settings.revision, "trust_remote_code": False, "local_files_only": offline()}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        if settings.init == "random":
+            return _random(settings, tokenizer, name)
+        config = AutoConfig.from_pretrained(name, **where)
+        with torch.device("meta" if empty else "cpu"):
+            lm = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, settings.dtype))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"backbone {name!r}: neither weights nor a configuration: {first_line(error)}") from error
+    return Backbone(lm.eval(), tokenizer, "", f"the shape of {name}")
+
+
+def _is_hub_id(name: str) -> bool:
+    path = Path(name).expanduser()
+    if name == smollm2.NAME or path.exists() or path.suffix == ".gguf":
+        return False
+    return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is not None
+
+
+def _locate(name: str, revision: str | None, fetch: bool) -> Weights:
     path = Path(name).expanduser()
     local = name == smollm2.NAME or path.exists()
     if local and revision is not None:
@@ -112,8 +152,8 @@ def _locate(name: str, revision: str | None) -> Weights:
         return in_folder(path)
     if path.is_file() and path.suffix == ".gguf":
         return from_gguf(path)
-    if not path.exists() and path.suffix != ".gguf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        return from_hub(name, revision)
+    if _is_hub_id(name):
+        return from_hub(name, revision, fetch)
     raise ModelError(f"backbone {name!r}: no folder, GGUF file or hub id; known by name is {smollm2.NAME!r}")
 
 
@@ -121,7 +161,7 @@ def _tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"{weights.folder}: no tokenizer that can be loaded: {first_line(error)}") from error
+        raise ModelError(f"{weights.folder}: no tokenizer that can be loaded; put its tokenizer.json there") from error
     if not tokenizer.is_fast:
         raise ModelError(f"{weights.folder}: has only a slow tokenizer; save a tokenizer.json with it")
     return tokenizer

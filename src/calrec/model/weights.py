@@ -60,10 +60,10 @@ def in_folder(folder: Path, source: str | None = None) -> Weights:
     return Weights(folder, fingerprint, source or str(folder))
 
 
-def from_hub(repository: str, revision: str | None = None) -> Weights:
+def from_hub(repository: str, revision: str | None = None, fetch: bool = True) -> Weights:
     """The weights of a repository on the Hugging Face hub, or the hub's local cache where it cannot be reached.
 
-    ``CALREC_OFFLINE=1`` and ``HF_HUB_OFFLINE=1`` ask the cache alone.
+    ``CALREC_OFFLINE=1``, ``HF_HUB_OFFLINE=1`` and ``fetch=False`` ask the cache alone.
 
     Raises:
         ModelError: neither has them.
@@ -80,8 +80,8 @@ def from_hub(repository: str, revision: str | None = None) -> Weights:
         )
         return in_folder(Path(folder), f"hub {repository}@{Path(folder).name}")
 
-    failure = "offline by CALREC_OFFLINE or HF_HUB_OFFLINE"
-    if not offline():
+    failure = "offline by CALREC_OFFLINE or HF_HUB_OFFLINE" if fetch else "it was not asked"
+    if fetch and not offline():
         try:
             commit = HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT).sha
             return snapshot(commit, local=False)
