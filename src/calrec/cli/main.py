@@ -15,6 +15,7 @@ from calrec import __version__
 from calrec.cli import data
 from calrec.cli.compare import compare
 from calrec.cli.evaluate import evaluate
+from calrec.cli.plan import plan
 from calrec.cli.push import push
 from calrec.cli.quickstart import quickstart
 from calrec.cli.recommend import recommend
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
-for command in (train, evaluate, compare, verify, recommend, push, quickstart):
+for command in (plan, train, evaluate, compare, verify, recommend, push, quickstart):
     app.command()(command)
 
 
