@@ -1,0 +1,1 @@
+"""What ``benchmarks/training.py`` compares: one module a claim, and what they share."""
