@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from calrec.training.atomic import replacing
+
 _NAMES = {
     "loss": "objective",
     "nig": "L_NIG, nats a token",
@@ -39,5 +41,6 @@ def plot_curves(log_history: Sequence[Mapping[str, float]], path: Path) -> bool:
         axes.set_xlabel("update")
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=9, frameon=False)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150)
     return True

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from calrec.errors import ModelError
 from calrec.model.weights import without_progress_bars
 from calrec.settings import Settings
+from calrec.training.atomic import room_for, sync, sync_tree
 from calrec.training.config import TrainingPlan
 from calrec.training.model_card import model_card
 
@@ -57,7 +58,9 @@ def save_model(folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path
     Files are written beside the folder and then moved into it, since a run's folder holds other things as well.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
+    for left_by_a_kill in folder.glob(".saving-*"):
+        shutil.rmtree(left_by_a_kill)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name, room_for("the model", folder):
         part = Path(name)
         with without_progress_bars():
             lm.save_pretrained(part)
@@ -65,8 +68,11 @@ def save_model(folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path
         shutil.copyfile(items, part / ITEMS)
         (part / "README.md").write_text(model_card(card), encoding="utf-8")
         (part / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
+        sync_tree(part)
         for file in sorted(part.iterdir(), key=lambda file: file.name == CARD):
+            sync(folder)
             file.replace(folder / file.name)
+        sync(folder)
 
 
 def is_whole(folder: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from calrec.model.towers import Towers
 from calrec.text.encode import EncodedSequence
+from calrec.training.atomic import replacing
 from calrec.training.batches import length_grouped, padded_ids
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def trunk_cache(
     path = folder / f"trunk-{_key(towers, distinct, autocast)}.f16"
     if not path.exists():
         with torch.autocast(towers.head_weight.device.type, torch.bfloat16, enabled=autocast):
-            if not _write(towers, distinct, path, tokens, width):
+            if not _write(towers, distinct, path):
                 return None
     return TrunkCache(path, distinct, width)
 
@@ -106,27 +106,29 @@ def _key(towers: Towers, sequences: Sequence[EncodedSequence], autocast: bool) -
     return digest.hexdigest()[:24]
 
 
-def _write(towers: Towers, sequences: Sequence[EncodedSequence], path: Path, tokens: int, width: int) -> bool:
+class _BeyondFloat16Error(Exception):
+    """States that float16 cannot hold."""
+
+
+def _write(towers: Towers, sequences: Sequence[EncodedSequence], path: Path) -> bool:
     """Whether every state could be kept in float16; the file appears only when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    states = np.memmap(part, dtype=np.float16, mode="w+", shape=(tokens, width))
     lengths = np.asarray([len(sequence.token_ids) for sequence in sequences])
     ends = np.cumsum(lengths)
     device = towers.head_weight.device
+    batches = length_grouped(np.argsort(lengths, kind="stable"), lengths, _TOKENS_A_PASS)
     try:
-        for batch in track(
-            length_grouped(np.argsort(lengths, kind="stable"), lengths, _TOKENS_A_PASS), "Trunk, once for all passes"
-        ):
-            ids = padded_ids([sequences[index] for index in batch], pad_id=0)
-            half = towers.trunk(ids.to(device)).to("cpu", torch.float16).numpy()
-            for row, index in zip(half, batch, strict=True):
-                states[ends[index] - lengths[index] : ends[index]] = row[: lengths[index]]
-            if not np.isfinite(half).all():
-                logger.warning("the trunk's states exceed float16: doing without the cache")
-                return False
-        states.flush()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        # Written, not mapped: a full disk is then an error, and not the end of the process by a signal.
+        with replacing(path) as part, part.open("wb") as file:
+            for batch in track(batches, "Trunk, once for all passes"):
+                ids = padded_ids([sequences[index] for index in batch], pad_id=0)
+                half = towers.trunk(ids.to(device)).to("cpu", torch.float16).numpy()
+                if not np.isfinite(half).all():
+                    raise _BeyondFloat16Error
+                for row, index in zip(half, batch, strict=True):
+                    file.seek(int(ends[index] - lengths[index]) * row[0].nbytes)
+                    file.write(row[: lengths[index]].tobytes())
+    except _BeyondFloat16Error:
+        logger.warning("the trunk's states exceed float16: doing without the cache")
+        return False
     return True

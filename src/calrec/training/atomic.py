@@ -1,0 +1,108 @@
+"""Files and folders that are whole or not there, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from calrec.errors import NO_ROOM, StorageError
+
+_TORCH_COULD_NOT_WRITE = ("iostream error", "inline_container", "PytorchStreamWriter")
+_PROBE_BYTES = 1 << 20
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what is to be ``path``: it takes that name when all is written, and is gone if anything fails.
+
+    Raises:
+        StorageError: there is no room for it.
+    """
+    part = path.with_name(f".{path.stem}.{process_number()}.part{path.suffix}")
+    try:
+        with room_for(path.name, path.parent):
+            yield part
+            sync(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file of text, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def process_number() -> int:
+    """Of this process among those that torchrun started, 0 for one alone: names by it are found again after a kill."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk: a new name must not get there before what it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot do it for folders; there is nothing better to do there.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """``sync`` for a folder and all that is in it."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+
+
+@contextmanager
+def room_for(what: str, folder: Path) -> Iterator[None]:
+    """Turn a full disk into one error, whichever library met it.
+
+    Args:
+        what: is written. folder: it is written to.
+
+    Raises:
+        StorageError: there was no room.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        code = _code(error, folder)
+        if code not in NO_ROOM:
+            raise
+        message = f"{folder}: {NO_ROOM[code]} for {what}; free some and call the same command again"
+        raise StorageError(message) from error
+
+
+def _code(error: Exception, folder: Path) -> int | None:
+    """The operating system's number of a failure to write."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if in_text := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors
+        return int(in_text[1])
+    # torch and numpy only say that they could not write, so the disk is asked while what they wrote still fills it.
+    opaque = isinstance(error, OSError) or any(words in str(error) for words in _TORCH_COULD_NOT_WRITE)
+    return _refusal(folder) if opaque else None
+
+
+def _refusal(folder: Path) -> int | None:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.errno
+    return None
