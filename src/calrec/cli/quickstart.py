@@ -22,11 +22,13 @@ def quickstart(
 
     from calrec.cli.compare import results_table
     from calrec.cli.recommend import ranking_table
+    from calrec.cli.stopping import stoppable
     from calrec.quickstart import example_household, run_quickstart
     from calrec.records import History
 
     console = Console()
-    done = run_quickstart(out, console, cpu)
+    with stoppable():
+        done = run_quickstart(out, console, cpu)
     console.print(results_table(done.results, "id"))
     console.rule("4. Five recommendations for one household")
     example = example_household(done.results[-1], done.domain)

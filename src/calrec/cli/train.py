@@ -30,12 +30,14 @@ def train(
     from accelerate import PartialState
     from rich.console import Console
 
+    from calrec.cli.stopping import stoppable
     from calrec.recipe import load_recipe
     from calrec.training.stages import train as train_stages
 
     # Paths stay whole: what looks like markup in them is none, and lines are not broken.
     news = Console(stderr=True, markup=False, soft_wrap=True)
-    card = train_stages(load_recipe(recipe, set_ or ()), out, tell=news.print, use_cpu=cpu)
+    with stoppable():
+        card = train_stages(load_recipe(recipe, set_ or ()), out, tell=news.print, use_cpu=cpu)
     if not PartialState().is_main_process:
         return
     if json_:

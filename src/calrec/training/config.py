@@ -94,6 +94,8 @@ class StageSettings(Settings):
         validations: how often, evenly spread, the validation loss is measured; the best of these is kept.
         validation_users: users whose loss is measured, drawn once.
         patience: stop after so many validations without a better one; 0 never stops early.
+        checkpoint_minutes: a checkpoint at least so often, beside those of the validations, in case training is killed.
+        save_total_limit: checkpoints to keep; the last one and the best one always are.
         cache_gb: with train_layers: disk for the frozen trunk's states, which are then computed once; 0 does without.
         catalogue_texts: with objective.item_weight: so many more texts of the catalogue are learnt with every forward
             pass, all of them in turn, bought or not; beyond the paper.
@@ -114,6 +116,8 @@ class StageSettings(Settings):
     validations: int = Field(default=5, ge=1)
     validation_users: int = Field(default=500, ge=1)
     patience: int = Field(default=0, ge=0)
+    checkpoint_minutes: float = Field(default=15, gt=0)
+    save_total_limit: int = Field(default=2, ge=1)
     cache_gb: float = Field(default=0.0, ge=0)
     catalogue_texts: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0)

@@ -15,7 +15,14 @@ class TermsBar(ProgressCallback):
 
     def __init__(self) -> None:
         super().__init__()
+        self.training_bar: Any = None
         self._terms: dict[str, str] = {}
+
+    def close(self) -> None:
+        """End the bar's line where training was stopped, so that what is said next has its own."""
+        if self.training_bar is not None:
+            self.training_bar.close()
+            self.training_bar = None
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any

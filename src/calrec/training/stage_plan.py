@@ -173,7 +173,7 @@ class StagePlanner:
         # A checkpoint holds all weights, or the adapters alone, and AdamW's two states of those that are trained.
         weights = cost.trained_bytes if self._plan.model.lora else cost.parameters * cost.weight_bytes
         checkpoint = (weights + 2 * cost.trained_bytes) / 1e9
-        kept = min(counts.checkpoints, 3)  # the best, the last, and the one that is being written
+        kept = min(counts.checkpoints, max(2, self._stage.save_total_limit) + 1)  # one is being written
         operations = self._operations
         return StagePlan(
             name=self._name,

@@ -23,13 +23,15 @@ from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText
 from calrec.training.adapt import adapt, merge_adapters, require_adapters
 from calrec.training.alignment import Alignment
+from calrec.training.atomic import replace_text
 from calrec.training.batches import Collator, TokenBudgetBatches
+from calrec.training.checkpoints import sole_writer
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.curves import plot_curves
 from calrec.training.run_folder import DomainCard, RunCard, is_whole, load_card, save_model
 from calrec.training.sequences import DomainTexts, Texts, Window, example_windows, training_windows
 from calrec.training.trackers import require_trackers
-from calrec.training.trainer import CalrecTrainer, last_whole_checkpoint, stage_callbacks, training_arguments
+from calrec.training.trainer import CalrecTrainer, stage_callbacks, training_arguments
 from calrec.training.trunk_cache import trunk_cache
 
 logger = logging.getLogger(__name__)
@@ -66,8 +68,9 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
         use_cpu: leave an accelerator alone.
 
     Raises:
-        ConfigError: ``out`` holds a run of another plan, or a tracker or a package for adapters is not installed.
+        ConfigError: ``out`` is in use, or another plan's; or a tracker or a package for adapters is not installed.
         DataError, ModelError: the data or the backbone cannot be used.
+        StorageError: the disk is full; what was written before is whole.
     """
     require_trackers(plan)
     require_adapters(plan.model)
@@ -79,12 +82,18 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
     if is_whole(out):
         tell(f"{out} is already trained")
         return load_card(out)
+    with sole_writer(out):
+        return _train_stages(plan, out, tell, accelerator)
+
+
+def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool) -> RunCard:
+    processes = PartialState()
     loaded = {path: load_domain(path) for stage in plan.stages.values() for path in stage.domains}
     backbone = load_backbone(plan.model)
     processes.wait_for_everyone()
     # Only now: a recipe that names a wrong domain may be mended and tried again in the same folder.
     if processes.is_main_process:
-        _keep_plan(plan, out)
+        replace_text(out / PLAN, plan.model_dump_json(indent=2))
     names = list(plan.stages)
     card: RunCard | None = None
     for name, stage in plan.stages.items():
@@ -126,20 +135,18 @@ def _require_same_plan(plan: TrainingPlan, out: Path) -> None:
     if not path.exists():
         return
     try:
-        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(plan.model_dump_json())
-        changed = sorted(key for key in now if before.get(key) != now[key])
-    except (ValueError, AttributeError):
+        before, now = _deciding(TrainingPlan.model_validate_json(path.read_bytes())), _deciding(plan)
+    except ValueError:
         raise ConfigError(f"{path} is no plan of a run: choose another --out") from None
+    changed = sorted(key for key in now if before[key] != now[key])
     if changed:
         raise ConfigError(f"{out} holds a run of another recipe ({', '.join(changed)} differ): choose another --out")
 
 
-def _keep_plan(plan: TrainingPlan, out: Path) -> None:
-    """Write the plan into the run's folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / f"{PLAN}.part"
-    part.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
-    part.replace(out / PLAN)
+def _deciding(plan: TrainingPlan) -> dict[str, Any]:
+    """A plan without what may be changed on the way, since the weights do not depend on it."""
+    free = {"save_total_limit", "checkpoint_minutes", "trackers"}
+    return plan.model_dump(exclude={"stage_one": free, "stage_two": free})
 
 
 def _backbone_at(plan: TrainingPlan, folder: Path, card: RunCard) -> Backbone:
@@ -229,11 +236,11 @@ def train_stage(
         stage_callbacks(stage),
         stage.negatives,
     )
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    trainer.train_on()
     merge_adapters(backbone.lm)
     backbone.lm.requires_grad_(True).eval()
     best = best_terms(trainer.state.log_history)
-    (folder / "history.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+    replace_text(folder / "history.json", json.dumps(trainer.state.log_history, indent=1))
     if not plot_curves(trainer.state.log_history, folder / "curves.png"):
         tell("no curves.png, as matplotlib is not installed: pip install 'calrec[plot]'")
     del trainer, cache, collator

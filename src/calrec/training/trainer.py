@@ -14,8 +14,8 @@ from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_callback import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerControl
+from transformers import TrainingArguments
+from transformers.trainer_callback import ProgressCallback, TrainerCallback, TrainerControl
 
 from calrec.errors import ConfigError, ModelError
 from calrec.losses import contrastive_terms, objective
@@ -24,8 +24,9 @@ from calrec.training.batches import Collator, TokenBudgetBatches, length_grouped
 from calrec.training.config import StageSettings
 from calrec.training.contrast import Contrast, RandomState, alone, contrast
 from calrec.training.progress import TermsBar
+from calrec.training.resuming import CheckpointedTrainer, Patience, SaveEvery
 from calrec.training.sequences import Window
-from calrec.training.weight_files import has_weights, load_weights, save_weights
+from calrec.training.weight_files import load_weights, save_weights
 
 # What a batch brings beside the model's inputs.
 _ABOUT = ("target_key", "users")
@@ -39,7 +40,7 @@ class _Repeated:
     random: RandomState
 
 
-class CalrecTrainer(Trainer):
+class CalrecTrainer(CheckpointedTrainer):
     """Trains an ``Alignment`` on windows.
 
     An update's objective is that of all its passes and processes: L_NIG is a mean over all target tokens, and the
@@ -198,7 +199,8 @@ class CalrecTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds every term's mean since the last log, and the epoch in passes over the data."""
         if "loss" in logs:
-            updates = max(1, self.state.global_step - self._updates_summed)
+            since = max(self._updates_summed, self._initial_global_step)  # sums do not outlive an interruption
+            updates = max(1, self.state.global_step - since)
             sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=self.args.device) / updates
             logs |= dict(zip(self._sums, self.accelerator.reduce(sums, "sum").tolist(), strict=True))
             self._sums.clear()
@@ -249,6 +251,8 @@ class CalrecTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """A checkpoint is a plain Hugging Face folder, not this class's wrapping; and nothing is pickled."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         save_weights(self.model.towers.lm, folder, state_dict)
         if self.processing_class is not None:
@@ -256,9 +260,6 @@ class CalrecTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(self.model.towers.lm, Path(resume_from_checkpoint))
-
-    def _load_best_model(self) -> None:
-        load_weights(self.model.towers.lm, Path(str(self.state.best_model_checkpoint)))
 
 
 def _inputs(batch: dict[str, Any]) -> dict[str, Any]:
@@ -295,7 +296,7 @@ def training_arguments(
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=2,
+        save_total_limit=settings.save_total_limit,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -311,11 +312,5 @@ def training_arguments(
 
 
 def stage_callbacks(settings: StageSettings) -> list[TrainerCallback]:
-    return [EarlyStoppingCallback(early_stopping_patience=settings.patience)] if settings.patience else []
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end, if there is one; Trainer writes its state last."""
-    steps = sorted((int(p.name.rpartition("-")[2]), p) for p in folder.glob("checkpoint-*") if p.name[11:].isdigit())
-    whole = [path for _, path in steps if (path / "trainer_state.json").is_file() and has_weights(path)]
-    return str(whole[-1]) if whole else None
+    patience = [Patience(settings.patience)] if settings.patience else []
+    return [*patience, SaveEvery(settings.checkpoint_minutes)]

@@ -20,10 +20,6 @@ ADAPTERS = "adapter_model.safetensors"
 _WITHIN = "towers.lm."
 
 
-def has_weights(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (WEIGHTS, ADAPTERS))
-
-
 def save_weights(lm: Any, folder: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
     """Write what training changes; nothing is pickled.
 
