@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,15 +15,17 @@ from calrec.training.quantize import original_layer, quantize_layers, restore_la
 
 
 def require_adapters(settings: ModelSettings) -> None:
-    """Refuse settings whose packages are not installed.
+    """Refuse adapters that cannot be trained here.
 
     Raises:
-        ConfigError: peft or bitsandbytes is missing.
+        ConfigError: peft or bitsandbytes is missing, or the process was launched for FSDP.
     """
     if settings.lora is not None and find_spec("peft") is None:
         raise ConfigError("model.lora needs peft: pip install 'calrec[peft]'")
     if settings.lora is not None and settings.lora.quantize and find_spec("bitsandbytes") is None:
         raise ConfigError("model.lora.quantize needs bitsandbytes: pip install 'calrec[qlora]'")
+    if settings.lora is not None and os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise ConfigError("model.lora is not trained under FSDP: launch it with torchrun, since adapters are small")
 
 
 def adapt(lm: Any, settings: ModelSettings, seed: int = 0, accelerator: bool = False) -> None:

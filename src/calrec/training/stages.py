@@ -6,7 +6,7 @@ import gc
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from calrec.training.sequences import DomainTexts, Texts, Window, example_window
 from calrec.training.trackers import require_trackers
 from calrec.training.trainer import CalrecTrainer, stage_callbacks, training_arguments
 from calrec.training.trunk_cache import trunk_cache
+from calrec.training.weight_files import is_sharded, unsharded
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool) 
         domains = [loaded[path] for path in stage.domains]
         tell(f"{name}: {', '.join(domain.name for domain in domains)}")
         best, tokens = train_stage(plan, stage, domains, backbone, out / name, tell, accelerator)
+        if is_sharded(backbone.lm):
+            backbone = replace(backbone, lm=unsharded(backbone.lm))
         card = RunCard(
             version=version("calrec"),
             stage=name,

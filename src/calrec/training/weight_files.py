@@ -39,7 +39,7 @@ def save_weights(lm: Any, folder: Path, state_dict: Mapping[str, Tensor] | None 
             lm.save_pretrained(folder, state_dict=whole)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    weights = whole or lm.state_dict()
+    weights = whole or dict(lm.named_parameters())
     adapters = {there: weights[here].detach().cpu().contiguous() for here, there in _adapter_names(lm)}
     safetensors.torch.save_file(adapters, folder / ADAPTERS, metadata={"format": "pt"})
     for config in lm.peft_config.values():
@@ -64,9 +64,26 @@ def load_weights(lm: Any, folder: Path) -> None:
         raise ModelError(f"{folder}: its weights do not fit the model: {[*sorted(missing), *unknown]}")
 
 
+def is_sharded(lm: Any) -> bool:
+    """Whether each process holds a part of every weight, as under FSDP."""
+    return any(isinstance(weight, DTensor) for weight in lm.parameters())
+
+
+def unsharded(lm: Any) -> Any:
+    """A whole model, on the CPU, from the shards of all processes; every one of them calls this and gets a copy."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+    from transformers import AutoModelForCausalLM
+
+    weights: dict[str, Any] = get_model_state_dict(lm, options=StateDictOptions(full_state_dict=True))
+    whole = AutoModelForCausalLM.from_config(lm.config, dtype=lm.dtype)
+    whole.load_state_dict({name: weight.cpu() for name, weight in weights.items()})
+    whole.generation_config = lm.generation_config
+    return whole.eval()
+
+
 def _put(lm: Any, weights: dict[str, Tensor]) -> list[str]:
     """Load the weights into the model; returns those that it does not know."""
-    if any(isinstance(weight, DTensor) for weight in lm.parameters()):
+    if is_sharded(lm):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
         options = StateDictOptions(full_state_dict=True, strict=False)
