@@ -3,7 +3,7 @@
 import pytest
 
 from calrec.errors import ConfigError
-from calrec.recipe import load_recipe
+from calrec.recipe import SHIPPED, load_recipe
 from calrec.settings import Settings, read_settings
 from calrec.training.config import TrainingPlan
 
@@ -56,7 +56,7 @@ def test_numbers_in_scientific_notation_are_numbers():
     assert plan.stage_two.learning_rate == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "paper", "two-cores"])
+@pytest.mark.parametrize("name", sorted(file.stem for file in SHIPPED.glob("*.yaml")))
 def test_the_shipped_recipes_are_whole(name):
     assert set(load_recipe(name).stages) == {"stage-one", "stage-two"}
 
@@ -77,5 +77,5 @@ def test_a_recipe_that_is_none_is_refused(tmp_path, text, said):
 
 
 def test_a_recipe_that_is_not_there_names_the_shipped_ones():
-    with pytest.raises(ConfigError, match="shipped by name are paper, quickstart, two-cores"):
+    with pytest.raises(ConfigError, match=r"shipped by name are eight-gpus, one-24gb-gpu, .*two-cores"):
         load_recipe("nothing.yaml")
