@@ -51,9 +51,3 @@ def test_growth_has_a_row_a_size(quick):
     for rows in growth.values():
         assert len(rows) >= 3
         assert all(row["seconds_per_token"] > 0 for row in rows)
-
-
-def test_an_unknown_case_is_refused():
-    done = subprocess.run([sys.executable, str(SCRIPT), "--only", "speed"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "invalid choice" in done.stderr
