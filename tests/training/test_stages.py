@@ -7,9 +7,10 @@ import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from calrec.errors import ConfigError, DataError
+from calrec.errors import ConfigError, DataError, ModelError
 from calrec.model.backbones import load_backbone
 from calrec.training import stages
+from calrec.training.alignment import Alignment
 from calrec.training.config import TrainingPlan
 from calrec.training.run_folder import load_card
 from calrec.training.stages import train
@@ -166,3 +167,20 @@ def test_texts_of_the_catalogue_need_a_weight(plan):
     with pytest.raises(ValueError, match="catalogue_texts needs an objective"):
         plan(stage_two=stage)
     assert plan(stage_two=stage, objective={"item_weight": 0.1}).stage_two.catalogue_texts == 2
+
+
+def test_a_loss_that_is_no_number_names_the_users_and_reaches_no_checkpoint(plan, tmp_path, monkeypatch):
+    forward, passes = Alignment.forward, []
+
+    def broken(self, *args, **batch):
+        output = forward(self, *args, **batch)
+        passes.append(self.training)
+        return output._replace(next_item=output.next_item * float("nan")) if sum(passes) > 2 else output
+
+    with monkeypatch.context() as change:
+        change.setattr(Alignment, "forward", broken)
+        with pytest.raises(ModelError, match=r"update 3: the loss of \d+ users is nan; users 'u\d\d'"):
+            train(plan(stage_one=None), tmp_path / "run", use_cpu=True)
+    kept = list((tmp_path / "run" / "stage-two").glob("checkpoint-*"))
+    assert kept
+    assert all(torch.isfinite(value).all() for folder in kept for value in weights(folder).values())
