@@ -115,3 +115,28 @@ def tiny_run(backbone, tiny_domain, tmp_path):
     )
     save_model(tmp_path / "run", backbone.lm, backbone.tokenizer, card, tiny_domain.path / ITEMS)
     return tmp_path / "run"
+
+
+@pytest.fixture
+def texts():
+    """The texts of all domains that ``make_view`` has encoded."""
+    from calrec.training.sequences import Texts
+
+    return Texts()
+
+
+@pytest.fixture
+def make_view(tiny_domain, byte_tokens, texts):
+    """Encodes the tiny domain for training, under given limits of length."""
+    from calrec.text.encode import LengthSettings, SequenceEncoder
+    from calrec.text.item_text import ItemText, TextSettings
+    from calrec.training.sequences import DomainTexts
+
+    text = TextSettings(attributes=["title"], user_prefix="U", first_item_prefix="F", next_item_prefix="N")
+
+    def make(**lengths):
+        catalogue = tiny_domain.catalogue_with_texts(ItemText(text))
+        encoder = SequenceEncoder(byte_tokens, text, catalogue, LengthSettings(**lengths))
+        return DomainTexts(0, encoder, dict(catalogue.positions), texts.keys(encoder))
+
+    return make

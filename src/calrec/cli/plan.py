@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from calrec.training.planning import RunPlan
-    from calrec.training.stage_plan import StagePlan
+    from calrec.planning.run_plan import RunPlan
+    from calrec.planning.stage_plan import StagePlan
 
 
 def plan(
@@ -38,8 +38,8 @@ def plan(
     """
     from rich.console import Console
 
+    from calrec.planning.run_plan import plan_run
     from calrec.recipe import load_recipe
-    from calrec.training.planning import plan_run
 
     news = Console(stderr=True, markup=False, soft_wrap=True)
     planned = plan_run(load_recipe(recipe, set_ or ()), use_cpu=cpu, probing=not no_probe, tell=news.print)

@@ -12,11 +12,7 @@ import torch
 
 from calrec.model.backbones import Backbone
 from calrec.model.towers import Towers
-from calrec.training.adapt import adapt
-from calrec.training.alignment import Alignment
-from calrec.training.batches import Collator
-from calrec.training.config import StageOne, StageTwo, TrainingPlan
-from calrec.training.costs import (
+from calrec.planning.costs import (
     Memory,
     StageOperations,
     forward_operations,
@@ -24,9 +20,13 @@ from calrec.training.costs import (
     model_cost,
     stage_operations,
 )
-from calrec.training.counts import StageCounts, count_passes, total_counts, validation_batches
-from calrec.training.devices import DEVICES, DeviceClass, Estimate, estimate
-from calrec.training.probe import Measured, probe, spread
+from calrec.planning.counts import StageCounts, count_passes, total_counts, validation_batches
+from calrec.planning.devices import DEVICES, DeviceClass, Estimate, estimate
+from calrec.planning.probe import Measured, probe, spread
+from calrec.training.adapt import adapt
+from calrec.training.alignment import Alignment
+from calrec.training.batches import Collator
+from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.stages import StageData, stage_batches
 from calrec.training.trainer import training_arguments
 from calrec.training.trunk_cache import against_cache

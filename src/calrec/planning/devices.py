@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from calrec.losses import ObjectiveSettings
+from calrec.planning.costs import ModelCost, Operations, StageOperations, memory, stage_operations
+from calrec.planning.counts import PassCounts
 from calrec.training.config import StageSettings
-from calrec.training.costs import ModelCost, Operations, StageOperations, memory, stage_operations
-from calrec.training.counts import PassCounts
 
 #: Of the nominal rate: what large matrix products in a training loop without special kernels come to.
 SUSTAINED = 0.4

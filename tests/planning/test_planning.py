@@ -16,13 +16,7 @@ from calrec.losses import ObjectiveSettings
 from calrec.model import backbones
 from calrec.model.backbones import BackboneSettings, backbone_or_shape, load_backbone
 from calrec.model.towers import Towers
-from calrec.training import alignment
-from calrec.training.adapt import adapt
-from calrec.training.alignment import Alignment
-from calrec.training.batches import Collator
-from calrec.training.config import ModelSettings, StageTwo, TrainingPlan
-from calrec.training.contrast import contrast
-from calrec.training.costs import (
+from calrec.planning.costs import (
     ModelCost,
     contrast_operations,
     forward_operations,
@@ -32,10 +26,16 @@ from calrec.training.costs import (
     training_operations,
     trunk_operations,
 )
-from calrec.training.counts import PassCounts, count_passes
-from calrec.training.devices import LAUNCH_S, SUSTAINED, DeviceClass, estimate
-from calrec.training.planning import plan_run
-from calrec.training.probe import chosen, spread
+from calrec.planning.counts import PassCounts, count_passes
+from calrec.planning.devices import LAUNCH_S, SUSTAINED, DeviceClass, estimate
+from calrec.planning.probe import chosen, spread
+from calrec.planning.run_plan import plan_run
+from calrec.training import alignment
+from calrec.training.adapt import adapt
+from calrec.training.alignment import Alignment
+from calrec.training.batches import Collator
+from calrec.training.config import ModelSettings, StageTwo, TrainingPlan
+from calrec.training.contrast import contrast
 from calrec.training.sequences import all_target_windows
 from calrec.training.stages import train
 
@@ -351,7 +351,7 @@ def test_a_probe_tells_everything_and_leaves_nothing(plan, tmp_path, tiny_domain
 def test_the_weights_stay_what_they_are(plan, monkeypatch):
     loaded = load_backbone(plan().model)
     before = {name: weight.clone() for name, weight in loaded.lm.state_dict().items()}
-    monkeypatch.setattr("calrec.training.planning.backbone_or_shape", lambda *_, **__: loaded)
+    monkeypatch.setattr("calrec.planning.run_plan.backbone_or_shape", lambda *_, **__: loaded)
     plan_run(plan(stage={"weight_decay": 0.1}), use_cpu=True)
     assert all(torch.equal(before[name], weight) for name, weight in loaded.lm.state_dict().items())
 
@@ -363,7 +363,7 @@ def test_advice(plan, monkeypatch):
     (line,) = plan_run(plan(frozen, {"epochs": 1, "cache_gb": 1}), use_cpu=True, probing=False).advice
     assert "cache_gb does nothing: the stage sees its data once" in line
     assert not plan_run(plan(frozen, {"cache_gb": 1}), use_cpu=True, probing=False).advice
-    monkeypatch.setattr("calrec.training.planning._free_bytes", lambda _: 1000)
+    monkeypatch.setattr("calrec.planning.run_plan._free_bytes", lambda _: 1000)
     planned = plan_run(plan(), use_cpu=True)
     assert "lower tokens_per_batch" in planned.advice[0]
     assert planned.stages[0].here is None  # nothing is run that would not fit

@@ -12,9 +12,9 @@ import torch
 
 from calrec.data.store import load_domain
 from calrec.model.backbones import backbone_or_shape
+from calrec.planning.stage_plan import StagePlan, StagePlanner
 from calrec.training.adapt import merge_adapters, require_adapters
 from calrec.training.config import TrainingPlan
-from calrec.training.stage_plan import StagePlan, StagePlanner
 from calrec.training.stages import stage_data
 from calrec.training.trackers import require_trackers
 

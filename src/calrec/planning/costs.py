@@ -16,8 +16,8 @@ from calrec.losses import ObjectiveSettings
 from calrec.losses.next_item import CHUNK
 from calrec.model.layers import decoder_of
 from calrec.model.towers import Towers
+from calrec.planning.counts import PassCounts
 from calrec.training.config import StageSettings
-from calrec.training.counts import PassCounts
 
 Operations = NDArray[np.float64]
 
