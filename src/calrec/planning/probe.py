@@ -88,7 +88,7 @@ def probe(
         autocast: matrix products in bfloat16.
         cached: whether the trunk's states will be known; the probe computes and times them beforehand.
         max_grad_norm: as training clips.
-        budget_s: no further pass begins when the last one would not fit into what is left of it.
+        budget_s: a further pass is left out where it would end later.
     """
     measured = Measured()
     started = time.perf_counter()
@@ -104,16 +104,14 @@ def probe(
         first = [rows[index] for index in batches[picked[0]]]
         timer.backward(timer.batch(first if device.type != "cpu" else first[:2]))
         _update(optimizer, weights, max_grad_norm)
-        for index in picked:
-            before = time.perf_counter()
-            of_pass = [rows[index] for index in batches[index]]
-            measured.passes[index] = timer.seconds(of_pass)
-            if len(measured.passes) == 1:
-                measured.update_s = _timed(device, lambda: _update(optimizer, weights, max_grad_norm))
-                measured.forward = float(forward_operations[index]), timer.forward_seconds(of_pass)
-            spent = time.perf_counter() - before
-            if time.perf_counter() - started + spent > budget_s:
-                break
+        measured.passes[picked[0]] = timer.seconds(first)
+        measured.update_s = _timed(device, lambda: _update(optimizer, weights, max_grad_norm))
+        measured.forward = float(forward_operations[picked[0]]), timer.forward_seconds(first)
+        whole = measured.passes[picked[0]] + (timer.trunk[1] / 2 if cached else 0.0)
+        for index in picked[1:]:
+            expected = whole * operations[index] / operations[picked[0]]
+            if time.perf_counter() - started + expected <= budget_s:
+                measured.passes[index] = timer.seconds([rows[number] for number in batches[index]])
     measured.trunk = timer.trunk
     measured.write_s = _write_seconds()
     measured.seconds = time.perf_counter() - started
