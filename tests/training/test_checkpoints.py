@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from calrec.atomic import replace_text, room_for
 from calrec.cli.main import main
 from calrec.errors import ConfigError, ModelError, StorageError
 from calrec.training import stages
-from calrec.training.atomic import replace_text, room_for
 from calrec.training.checkpoints import (
     checkpoints,
     kept,

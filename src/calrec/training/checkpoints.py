@@ -13,8 +13,8 @@ from pathlib import Path
 
 import safetensors
 
+from calrec.atomic import process_number, sync, sync_tree
 from calrec.errors import ConfigError
-from calrec.training.atomic import process_number, sync, sync_tree
 
 logger = logging.getLogger(__name__)
 

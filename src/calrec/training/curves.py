@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from calrec.training.atomic import replacing
+from calrec.atomic import replacing
 
 _NAMES = {
     "loss": "objective",

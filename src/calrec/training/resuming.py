@@ -13,8 +13,8 @@ import torch
 from accelerate.utils import broadcast
 from transformers import Trainer, TrainerCallback, TrainerState
 
+from calrec.atomic import room_for
 from calrec.errors import ModelError
-from calrec.training.atomic import room_for
 from calrec.training.checkpoints import (
     STATE,
     UNFINISHED,

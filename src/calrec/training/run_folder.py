@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from calrec.atomic import room_for, sync, sync_tree
 from calrec.errors import ModelError
 from calrec.model.weights import without_progress_bars
 from calrec.settings import Settings
-from calrec.training.atomic import room_for, sync, sync_tree
 from calrec.training.config import TrainingPlan
 from calrec.training.model_card import model_card
 

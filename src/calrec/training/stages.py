@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
+from calrec.atomic import replace_text
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError, DataError
 from calrec.model.backbones import Backbone, load_backbone
@@ -23,7 +24,6 @@ from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText
 from calrec.training.adapt import adapt, merge_adapters, require_adapters
 from calrec.training.alignment import Alignment
-from calrec.training.atomic import replace_text
 from calrec.training.batches import Collator, TokenBudgetBatches
 from calrec.training.checkpoints import sole_writer
 from calrec.training.config import StageOne, StageTwo, TrainingPlan

@@ -12,9 +12,9 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from calrec.atomic import replacing
 from calrec.model.towers import Towers
 from calrec.text.encode import EncodedSequence
-from calrec.training.atomic import replacing
 from calrec.training.batches import length_grouped, padded_ids
 
 logger = logging.getLogger(__name__)
