@@ -52,6 +52,25 @@ def test_no_draw_falls_on_a_token_without_mass():
     assert draw_tokens(logits, numbers, 0.5)[0].tolist() == [[1, 1, 2, 2]]
 
 
+@pytest.mark.parametrize("size", [255, 256, 257, 1000])
+def test_large_vocabularies_are_inverted_as_a_whole(size):
+    """Blocks lead to the token that all cumulated sums would have led to."""
+    logits = torch.randn(6, size, generator=torch.Generator().manual_seed(size), dtype=torch.float64) * 3
+    numbers = torch.from_numpy(uniforms(0, "large", 6, 500))
+    cumulated = logits.softmax(-1).cumsum(-1)
+    expected = torch.searchsorted(cumulated, numbers * cumulated[:, -1:], right=True)
+    torch.testing.assert_close(draw_tokens(logits, numbers, 1.0)[0], expected)
+
+
+def test_only_what_is_allowed_is_drawn():
+    """By their own shares, however far below the others they are; the log-probabilities stay the model's."""
+    logits = torch.tensor([[900.0, 0.0, 1.0, 5.0], [0.0, 1.0, 2.0, 3.0]], dtype=torch.float64)
+    numbers = torch.tensor([[0.0, 0.26, 0.27, 0.99]], dtype=torch.float64).repeat(2, 1)  # softmax(0, 1) is 0.269, 0.731
+    tokens, log_probs = draw_tokens(logits, numbers, 1.0, [np.array([1, 2]), np.array([3])])
+    assert tokens.tolist() == [[1, 1, 2, 2], [3, 3, 3, 3]]
+    torch.testing.assert_close(log_probs, logits.log_softmax(-1).gather(1, tokens))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite(value):
     with pytest.raises(ModelError, match="not finite"):

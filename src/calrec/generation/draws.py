@@ -7,7 +7,7 @@ they draw the very same samples; neither the batch nor the order of the users ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calrec.errors import ModelError
+
+# Tokens whose masses are summed at once to find where in the vocabulary a draw falls.
+_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,17 @@ def uniforms(seed: int, key: str, n: int, length: int) -> NDArray[np.float64]:
     return np.stack(rows)
 
 
-def draw_tokens(logits: Tensor, numbers: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def draw_tokens(
+    logits: Tensor, numbers: Tensor, temperature: float, allowed: Sequence[NDArray[np.int64]] | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw S tokens from each of N distributions by the inverse of their distribution functions.
 
     Args:
         logits: (N, V) of the model, at temperature 1.
         numbers: (N, S) float64 in [0, 1).
         temperature: of the draw, > 0; the log-probabilities stay those of temperature 1.
+        allowed: for each distribution the tokens among which is drawn, at least one; by default all. The
+            log-probabilities stay those of the whole distribution.
 
     Returns:
         Token ids (N, S), and their log-probabilities (N, S) in float64.
@@ -75,12 +82,10 @@ def draw_tokens(logits: Tensor, numbers: Tensor, temperature: float) -> tuple[Te
         ModelError: a distribution is not finite.
     """
     logits, log_total = normalised(logits)
-    masses = ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).exp_()
-    cumulated = masses.cumsum(dim=-1, dtype=torch.float64)
-    total = cumulated[:, -1:].contiguous()
-    tokens = torch.searchsorted(cumulated, numbers * total, right=True)
-    # Rounding may lift the last numbers to the total itself, past the last token that has any mass.
-    tokens = torch.minimum(tokens, torch.searchsorted(cumulated, total))
+    drawable = logits if allowed is None else _only(logits, allowed)
+    highest = drawable.amax(dim=-1, keepdim=True)
+    _require_finite(highest)
+    tokens = _invert((drawable - highest).div_(temperature).exp_(), numbers)
     return tokens, logits.gather(1, tokens).double() - log_total.double()
 
 
@@ -93,9 +98,42 @@ def normalised(logits: Tensor) -> tuple[Tensor, Tensor]:
     # float64 where the model is, float32 below: the noise of the logits is larger than that of this arithmetic.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_total = logits.logsumexp(dim=-1, keepdim=True)
-    if not torch.isfinite(log_total).all():
+    _require_finite(log_total)
+    return logits, log_total
+
+
+def _require_finite(of_distributions: Tensor) -> None:
+    if not torch.isfinite(of_distributions).all():
         raise ModelError(
             "the model gives logits that are not finite: its weights or its precision are broken; "
             "load it in float32, or go back to an earlier checkpoint"
         )
-    return logits, log_total
+
+
+def _only(logits: Tensor, allowed: Sequence[NDArray[np.int64]]) -> Tensor:
+    """The logits (N, V), minus infinity outside of what is allowed."""
+    rows = np.repeat(np.arange(len(allowed)), [len(tokens) for tokens in allowed])
+    places = tuple(torch.from_numpy(array).to(logits.device) for array in (rows, np.concatenate(allowed)))
+    return torch.full_like(logits, -torch.inf).index_put_(places, logits[places])
+
+
+def _invert(masses: Tensor, numbers: Tensor) -> Tensor:
+    """The token at which the masses (N, V), summed from the first, pass each number's share of their total: (N, S).
+
+    What blocks sum to leads to the number's block, and only that one is summed token by token: over a large vocabulary
+    this is many times faster than all cumulated sums, which the draw does not need.
+    """
+    blocks = torch.nn.functional.pad(masses, (0, -masses.shape[1] % _BLOCK)).reshape(len(masses), -1, _BLOCK)
+    cumulated = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    wanted = numbers * cumulated[:, -1:]
+    found = _first_above(cumulated, wanted)
+    before = torch.nn.functional.pad(cumulated, (1, 0)).gather(1, found)
+    within = blocks[torch.arange(len(blocks), device=blocks.device)[:, None], found].cumsum(-1, dtype=torch.float64)
+    return found * _BLOCK + _first_above(within, (wanted - before)[..., None])[..., 0]
+
+
+def _first_above(cumulated: Tensor, wanted: Tensor) -> Tensor:
+    """Places of the first sums (..., K) above the wanted ones (..., S), never past the last that has a mass."""
+    total = cumulated[..., -1:].contiguous()
+    # Rounding may lift what is wanted to the total itself.
+    return torch.minimum(torch.searchsorted(cumulated, wanted, right=True), torch.searchsorted(cumulated, total))
