@@ -19,6 +19,13 @@ def test_more_samples_guess_more():
     assert many == [(-1, 2), (-1, 9), (0, 3), (0, 8), (1, 9), (2, 4), (2, 7)]
 
 
+def test_with_more_expected_than_there_are_only_the_certain_is_guessed():
+    certain = CatalogueDrafter(TRIE, expected=float("inf"))
+    assert certain.propose((1,), count=32, depth=10) == []
+    assert certain.propose((1, 9), count=1, depth=10) == [(-1, 9)]
+    assert certain.propose((1, 2, 3), count=32, depth=10) == []
+
+
 def test_guesses_end_with_the_depth_and_the_limit():
     assert CatalogueDrafter(TRIE).propose((1,), count=4, depth=2) == [(-1, 2), (-1, 9)]
     assert len(CatalogueDrafter(TRIE, limit=3).propose((1,), count=4, depth=10)) == 3

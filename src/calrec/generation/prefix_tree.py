@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from calrec.generation.bound import CatalogueBound
 from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order, uniforms
 from calrec.generation.forest import Forest, forest_attention
 from calrec.generation.settings import SamplingSettings
@@ -53,6 +54,7 @@ def sample_tree(
     end_id: int,
     settings: SamplingSettings,
     drafter: Drafter | None = None,
+    bound: CatalogueBound | None = None,
 ) -> list[list[Draw]]:
     """Draw the samples of each prompt; see `calrec.generation.sample`.
 
@@ -60,7 +62,7 @@ def sample_tree(
     random numbers lead them there: a wrong guess costs time and changes nothing.
     """
     with forest_attention(lm):
-        return _Samplers(lm, prompts, end_id, settings, drafter).run()
+        return _Samplers(lm, prompts, end_id, settings, drafter, bound).run()
 
 
 class _Samplers:
@@ -73,8 +75,9 @@ class _Samplers:
         end_id: int,
         settings: SamplingSettings,
         drafter: Drafter | None,
+        bound: CatalogueBound | None,
     ) -> None:
-        self._end_id, self._settings, self._drafter = end_id, settings, drafter
+        self._end_id, self._settings, self._drafter, self._bound = end_id, settings, drafter, bound
         self._numbers = [uniforms(settings.seed, prompt.key, settings.n, settings.max_new_tokens) for prompt in prompts]
         self._forest = Forest(lm, prompts)
         self._logits: Tensor = self._forest.logits
@@ -112,7 +115,8 @@ class _Samplers:
             row[: len(branch.samples)] = self._numbers[branch.user][branch.samples, len(branch.tokens)]
         device = self._logits.device
         logits = self._logits[torch.tensor([branch.row for branch in standing], device=device)]
-        drawn = draw_tokens(logits, torch.from_numpy(numbers).to(device), self._settings.temperature)
+        allowed = None if self._bound is None else [self._bound.after(branch.tokens) for branch in standing]
+        drawn = draw_tokens(logits, torch.from_numpy(numbers).to(device), self._settings.temperature, allowed)
         for branch, tokens, gains in zip(standing, *(tensor.cpu().numpy() for tensor in drawn), strict=True):
             tokens = tokens[: len(branch.samples)]
             for token, first in zip(*(found.tolist() for found in np.unique(tokens, return_index=True)), strict=True):

@@ -9,13 +9,18 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from calrec.generation.bound import CatalogueBound
 from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order, uniforms
 from calrec.generation.prefill import prefill
 from calrec.generation.settings import SamplingSettings
 
 
 def sample_rows(
-    lm: PreTrainedModel, prompts: Sequence[Prompt], end_id: int, settings: SamplingSettings
+    lm: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    end_id: int,
+    settings: SamplingSettings,
+    bound: CatalogueBound | None = None,
 ) -> list[list[Draw]]:
     """Draw the samples of each prompt; see `calrec.generation.sample`."""
     n, length = settings.n, settings.max_new_tokens
@@ -31,9 +36,9 @@ def sample_rows(
     log_probs = torch.zeros(len(written), dtype=torch.float64, device=lm.device)
     rows = torch.arange(len(written), device=lm.device)
     for position in range(length):
-        tokens, gained = (
-            drawn[:, 0] for drawn in draw_tokens(logits, numbers[rows, position, None], settings.temperature)
-        )
+        allowed = None if bound is None else [bound.after(tuple(written[row])) for row in rows.tolist()]
+        drawn = draw_tokens(logits, numbers[rows, position, None], settings.temperature, allowed)
+        tokens, gained = (tensor[:, 0] for tensor in drawn)
         log_probs[rows] += gained
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             written[row].append(token)

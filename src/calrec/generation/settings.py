@@ -15,10 +15,13 @@ class SamplingSettings(Settings):
     Attributes:
         n: samples a user.
         temperature: of the draws; log-probabilities are always those of temperature 1.
-        max_new_tokens: a sample that did not end by then is cut there.
+        max_new_tokens: a sample that did not end by then is cut there; one that is bound goes on to its item's end.
         seed: with the user's key, the source of all random numbers.
         mode: ``rows`` computes every sample by itself, ``tree`` what samples share once, ``draft`` also guesses from
             the catalogue what comes next. The samples are the same ones.
+        bound: whether samples can only be items of the catalogue (beyond the paper): each token is drawn among those
+            that lead to an item, by the same random numbers from the model's distribution over them. The
+            log-probability of a draw stays the model's own, that of `score_items`, and not that of this choice.
         batch_users: users computed together; like ``mode`` it changes speed and memory, never a sample.
     """
 
@@ -27,4 +30,5 @@ class SamplingSettings(Settings):
     max_new_tokens: int = Field(default=64, ge=1, le=4096)
     seed: int = Field(default=0, ge=0)
     mode: Literal["rows", "tree", "draft"] = "tree"
+    bound: bool = False
     batch_users: int = Field(default=8, ge=1, le=4096)
