@@ -1,5 +1,6 @@
 """The trie against plain prefixes."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,30 @@ def test_nodes_are_beginnings(sequences, tokens):
     for token, child in children.items():
         assert trie.child(node, token) == child == trie.find((*beginning, token))
     assert (*beginning, *trie.tail(node)) in [sequences[column] for column in below]
+
+
+@given(st.data(), items, items.flatmap(lambda drawn: st.just(drawn[1:])))
+def test_a_changed_trie_is_one_built_anew(data, sequences, added):
+    """Items leave, come and change places."""
+    kept = data.draw(st.lists(st.sampled_from(range(len(sequences))), unique=True, min_size=0 if added else 1))
+    places = data.draw(st.permutations([*kept, *[-1] * len(added)]))
+    coming = iter(added)
+    expected = ItemTrie([next(coming) if column < 0 else sequences[column] for column in places])
+    changed = ItemTrie(sequences).changed(np.array(places), added)
+    assert vars(changed).keys() == vars(expected).keys()
+    for name, value in vars(expected).items():
+        np.testing.assert_array_equal(vars(changed)[name], value, err_msg=name)
+
+
+def test_changes_that_cannot_be():
+    trie = ItemTrie([(1, END), (2, 3, END)])
+    with pytest.raises(DataError, match="empty"):
+        trie.changed(np.array([], dtype=np.int64), [])
+    with pytest.raises(DataError, match="column 0 has no tokens"):
+        trie.changed(np.array([0, -1]), [(END,)])
+    for origin in ([0, 1], [0, 2, -1], [0, -2, -1]):
+        with pytest.raises(ValueError, match="-1 for each of the 1 added"):
+            trie.changed(np.array(origin), [(4, END)])
 
 
 def test_items_of_one_sequence_share_a_leaf():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,22 @@ class TrieNode:
         return self.last - self.first
 
 
+@dataclass(frozen=True)
+class Branches:
+    """The C children of N nodes, those of one node together and in the order of their tokens.
+
+    Attributes:
+        parents: (C,) place of the parent among the N nodes.
+        tokens: (C,) the token that leads to each child.
+        first: (C,) its first row; ``last``: (C,) the row after its last.
+    """
+
+    parents: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
 class ItemTrie:
     """A prefix tree over the items' token sequences.
 
@@ -40,19 +58,81 @@ class ItemTrie:
     """
 
     def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
-        if not sequences:
+        tokens, borders = _joined(sequences)
+        self._build(tokens, borders[:-1], np.diff(borders), _sorted(tokens, borders))
+
+    def _build(
+        self,
+        tokens: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        order: NDArray[np.int64],
+    ) -> None:
+        """Of items whose tokens begin at ``starts``: ``order`` gives the item of every row."""
+        if not len(order):
             raise DataError("the catalogue is empty: there is nothing to generate")
-        lengths = np.array([len(tokens) for tokens in sequences])
-        if lengths.min() < 2:
-            column = int(lengths.argmin())
-            raise DataError(f"the text of the item at column {column} has no tokens: give it a title, or leave it out")
-        padded = np.full((len(sequences), lengths.max()), -1, dtype=np.int32)
-        padded[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate([np.asarray(row) for row in sequences])
-        self._order = np.lexsort(padded.T[::-1])
-        self._tokens = padded[self._order]
-        self._lengths = lengths[self._order]
-        self.root = TrieNode(0, len(sequences), 0)
+        self._order = order
+        self._lengths = lengths[order]
+        self._tokens = tokens[_ranges(starts[order], self._lengths)]
+        self._starts = self._lengths.cumsum() - self._lengths
+        self._shared = self._shared_with_row_before()
+        self._leaves = np.cumsum(self._shared < self._lengths) - 1
+        self.root = TrieNode(0, len(order), 0)
         self.longest = int(lengths.max())
+
+    def _shared_with_row_before(self) -> NDArray[np.int64]:
+        """How many tokens of each row's beginning are those of the row before it."""
+        shared = np.zeros_like(self._lengths)
+        rows = np.arange(1, len(shared))
+        for depth in range(int(self._lengths.max())):
+            rows = rows[np.minimum(self._lengths[rows], self._lengths[rows - 1]) > depth]
+            rows = rows[self._tokens[self._starts[rows] + depth] == self._tokens[self._starts[rows - 1] + depth]]
+            shared[rows] = depth + 1
+        return shared
+
+    def changed(self, origin: NDArray[np.int64], added: Sequence[Sequence[int]]) -> ItemTrie:
+        """The trie of a changed catalogue, equal to one built anew; what stays keeps its order and is not compared.
+
+        Args:
+            origin: (I_new,) what column here every new column had, -1 where the item is new.
+            added: the sequences of the new items, in the order of their columns.
+
+        Raises:
+            DataError: no item is left, or a new item without a token before its end.
+            ValueError: ``origin`` has other columns than those here, or not as many new ones as ``added``.
+        """
+        origin = np.asarray(origin, dtype=np.int64)
+        new = np.flatnonzero(origin == -1)
+        if len(new) != len(added) or (origin < -1).any() or (origin >= len(self._order)).any():
+            raise ValueError(
+                f"origin must be -1 for each of the {len(added)} added items, and for others one of the "
+                f"{len(self._order)} columns of before"
+            )
+        rows = np.empty_like(self._order)
+        rows[self._order] = np.arange(len(rows))
+        rows = rows[origin]
+        tokens, borders = _joined(added)
+        # Every leaf has an odd number, the gap before it the even one below, where new sequences keep their own order.
+        places = 2 * self._leaves[rows] + 1
+        places[new] = [self._place(tokens[borders[item] : borders[item + 1]]) for item in range(len(added))]
+        within = np.zeros_like(places)
+        within[new[_sorted(tokens, borders)]] = np.arange(len(new))
+        within[places % 2 == 1] = 0
+        starts, lengths = self._starts[rows], self._lengths[rows]
+        starts[new], lengths[new] = len(self._tokens) + borders[:-1], np.diff(borders)
+        trie = ItemTrie.__new__(ItemTrie)
+        trie._build(np.concatenate([self._tokens, tokens]), starts, lengths, np.lexsort((within, places)))
+        return trie
+
+    def _place(self, tokens: NDArray[np.int32]) -> int:
+        """Where a sequence stands among the leaves: 2 l + 1 at leaf l, 2 l in the gap before it."""
+        node = self.root
+        for token in tokens.tolist():
+            first, last = self._span(node, token)
+            if first == last:
+                return 2 * int(self._leaves[first]) if first < len(self._leaves) else 2 * int(self._leaves[-1]) + 2
+            node = TrieNode(first, last, node.depth + 1)
+        return 2 * int(self._leaves[node.first]) + 1
 
     def columns(self, node: TrieNode) -> NDArray[np.int64]:
         """The items below a node, in the order of their columns."""
@@ -62,26 +142,41 @@ class ItemTrie:
         """Whether the node is the end of its items."""
         return int(self._lengths[node.first]) == node.depth
 
-    def is_determined(self, node: TrieNode) -> bool:
-        """Whether all items below the node have one and the same sequence."""
-        return bool((self._tokens[node.first] == self._tokens[node.last - 1]).all())
+    def branches(self, first: NDArray[np.int64], last: NDArray[np.int64], depth: int) -> Branches:
+        """The children of nodes of one depth, given by their rows, none of them a leaf."""
+        rows, parents = _ranges(first, last - first), np.repeat(np.arange(len(first)), last - first)
+        begins = self._shared[rows] <= depth
+        begins[(last - first).cumsum() - (last - first)] = True
+        starts, parents = rows[begins], parents[begins]
+        stops = np.append(starts[1:], 0)
+        final = np.append(parents[1:] != parents[:-1], True)
+        stops[final] = last[parents[final]]
+        return Branches(parents, self._tokens[self._starts[starts] + depth].astype(np.int64), starts, stops)
 
     def children(self, node: TrieNode) -> Iterator[tuple[int, TrieNode]]:
         """The tokens that may come next, in their order, and the nodes they lead to."""
         if self.is_leaf(node):
             return
-        tokens = self._tokens[node.first : node.last, node.depth]
-        starts = np.flatnonzero(np.diff(tokens, prepend=-1)).tolist()
-        for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True):
-            yield int(tokens[start]), TrieNode(node.first + start, node.first + stop, node.depth + 1)
+        below = self.branches(np.array([node.first]), np.array([node.last]), node.depth)
+        for token, first, last in zip(below.tokens.tolist(), below.first.tolist(), below.last.tolist(), strict=True):
+            yield token, TrieNode(first, last, node.depth + 1)
 
     def child(self, node: TrieNode, token: int) -> TrieNode | None:
         """Where a token leads from a node; None where it leaves the catalogue."""
         if self.is_leaf(node):
             return None
-        tokens = self._tokens[node.first : node.last, node.depth]
-        start, stop = np.searchsorted(tokens, token, side="left"), np.searchsorted(tokens, token, side="right")
-        return TrieNode(node.first + int(start), node.first + int(stop), node.depth + 1) if stop > start else None
+        first, last = self._span(node, token)
+        return TrieNode(first, last, node.depth + 1) if last > first else None
+
+    def _span(self, node: TrieNode, token: int) -> tuple[int, int]:
+        """The rows below a node that go on with a token; where there are none, an empty span where they would be."""
+
+        def next_token(row: int) -> int:
+            return int(self._tokens[self._starts[row] + node.depth])
+
+        rows = range(node.first, node.last)
+        first, last = (bisect(rows, token, key=next_token) for bisect in (bisect_left, bisect_right))
+        return node.first + first, node.first + last
 
     def find(self, tokens: Sequence[int]) -> TrieNode | None:
         """The node that a beginning leads to; None where no item begins so."""
@@ -93,11 +188,42 @@ class ItemTrie:
             node = below
         return node
 
+    def is_determined(self, node: TrieNode) -> bool:
+        """Whether all items below the node have one and the same sequence."""
+        return bool(self._leaves[node.first] == self._leaves[node.last - 1])
+
     def end(self, node: TrieNode) -> TrieNode:
         """The leaf below a node that is determined."""
         return TrieNode(node.first, node.last, int(self._lengths[node.first]))
 
     def tail(self, node: TrieNode) -> tuple[int, ...]:
         """The tokens that the first item below a node has left, its end included."""
-        row = self._tokens[node.first, node.depth : self._lengths[node.first]]
-        return tuple(row.tolist())
+        start = self._starts[node.first]
+        return tuple(self._tokens[start + node.depth : start + self._lengths[node.first]].tolist())
+
+
+def _joined(sequences: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """All tokens, one item after the other, and the I + 1 borders between items.
+
+    Raises:
+        DataError: an item without a token before its end.
+    """
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    if len(lengths) and lengths.min() < 2:
+        column = int(lengths.argmin())
+        raise DataError(f"the text of the item at column {column} has no tokens: give it a title, or leave it out")
+    tokens = np.fromiter(chain.from_iterable(sequences), dtype=np.int32, count=int(lengths.sum()))
+    return tokens, np.append(0, lengths.cumsum())
+
+
+def _sorted(tokens: NDArray[np.int32], borders: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The items in the order of their tokens, equals by their place."""
+    # Numbers with their high bytes first are ordered as their bytes are, which sort an order faster than tuples.
+    written, edges = tokens.astype(">i4").tobytes(), (4 * borders).tolist()
+    keys = [written[start:stop] for start, stop in pairwise(edges)]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers from each start on, ``lengths`` of each, one range after the other."""
+    return np.repeat(starts - lengths.cumsum() + lengths, lengths) + np.arange(lengths.sum())
