@@ -1,5 +1,6 @@
 """A tree computed in packed passes equals its paths computed one by one."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,6 +59,19 @@ def test_trees_that_are_kept_grow_on(lm):
         forest.keep([3, 1])
         _, logits = forest.grow([1, 0], [int(columns[2]), int(columns[1])], [4, 5])
     for path, row in zip([(1, 3, 1, 9, 4), (3, 3, 1, 8, 5)], logits, strict=True):
+        torch.testing.assert_close(row, lm(torch.tensor([path])).logits[0, -1])
+
+
+def test_what_is_cut_leaves_its_columns_to_others(lm):
+    prompts = [Prompt(str(number), (number, 3, 1)) for number in range(2)]
+    with forest_attention(lm), torch.inference_mode():
+        forest = Forest(lm, prompts)
+        columns, _ = forest.grow([0, 0, 1, 1], [2, -1, 2, -3], [7, 8, 9, 10])
+        forest.cut(np.array([4, 3]))
+        assert forest.filled.tolist() == [4, 3]
+        again, logits = forest.grow([0, 1], [int(columns[0]), 2], [4, 5])
+    assert again.tolist() == [4, 3]
+    for path, row in zip([(0, 3, 1, 7, 4), (1, 3, 1, 5)], logits, strict=True):
         torch.testing.assert_close(row, lm(torch.tensor([path])).logits[0, -1])
 
 

@@ -102,7 +102,7 @@ class _Pass:
         users: (N,) row of each node in the store; ``columns``: (N,) its column there.
         slots: (N,) its place among the nodes of its user in this pass.
         visible: (B, S, C) which columns each slot attends to.
-        distance: (B, S, C) how many tokens a column lies before a slot.
+        slot_depths: (B, S) how many tokens lie before each slot; ``column_depths``: (B, C) before each column.
     """
 
     store: _Store
@@ -110,7 +110,8 @@ class _Pass:
     columns: Tensor
     slots: Tensor
     visible: Tensor
-    distance: Tensor
+    slot_depths: Tensor
+    column_depths: Tensor
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
@@ -122,7 +123,9 @@ class _Pass:
         padded[self.users, self.slots] = query[0].transpose(0, 1)
         # The heads that share keys stand one below the other as more queries, so that keys need no copy a head.
         stacked = padded.view(users, slots, groups, heads // groups, size).permute(0, 2, 3, 1, 4)
-        mask = self.visible if window is None else self.visible & (self.distance < window)
+        mask = self.visible
+        if window is not None:
+            mask = mask & (self.slot_depths[:, :, None] - self.column_depths[:, None] < window)
         output = F.scaled_dot_product_attention(
             stacked.reshape(users, groups, -1, size),
             keys,
@@ -146,6 +149,7 @@ class Forest:
 
     Attributes:
         tips: (B,) column of each prompt's last token: the parent of the first nodes.
+        filled: (B,) columns in use; each user's next node gets the next one.
         logits: (B, V) for the token after each prompt.
     """
 
@@ -153,14 +157,14 @@ class Forest:
         self._lm = lm
         self._store = _Store(len(prompts))
         self._trunks = np.array([len(prompt.token_ids) for prompt in prompts])
-        self._filled = np.zeros_like(self._trunks)
+        self.filled = np.zeros_like(self._trunks)
         self._parents = np.zeros((len(prompts), 0), dtype=np.int64)
         self._depths = np.zeros((len(prompts), 0), dtype=np.int64)
         self.tips = self._trunks - 1
         users = np.repeat(np.arange(len(prompts)), self._trunks)
         tokens = np.concatenate([np.array(prompt.token_ids) for prompt in prompts])
         columns = self._add(users)
-        width = self._filled.max()
+        width = self.filled.max()
         self._depths[:] = np.arange(width)
         visible = np.repeat(np.tri(width, dtype=bool)[None], len(prompts), axis=0)
         self.logits = self._run(tokens, users, columns, columns, visible, keep=self._trunks.cumsum() - 1)
@@ -180,40 +184,45 @@ class Forest:
             The nodes' columns (N,), and the logits (N, V) for the token after each.
         """
         owners, above = np.array(users), np.array(parents)
-        first = self._filled.copy()
+        first = self.filled.copy()
         columns = self._add(owners)
         in_call = above < 0
         if (-1 - above >= np.arange(len(above))).any():
             raise ValueError("a node's parent must come before it in the call")
         above[in_call] = columns[-1 - above[in_call]]
         self._parents[owners, columns] = above
-        for owner, column, parent in zip(owners, columns, above, strict=True):  # parents come before their children
-            self._depths[owner, column] = self._depths[owner, parent] + 1
         slots = columns - first[owners]
-        visible = np.zeros((len(self._trunks), slots.max() + 1, self._filled.max()), dtype=bool)
+        visible = np.zeros((len(self._trunks), slots.max() + 1, self.filled.max()), dtype=bool)
         visible |= (np.arange(visible.shape[2]) < self._trunks[:, None])[:, None]
+        depths = self._trunks[owners] - 1
         path, nodes = columns, np.arange(len(columns))
         while len(nodes):  # one step towards the trunks, all nodes at once
             visible[owners[nodes], slots[nodes], path] = True
+            depths[nodes] += 1
             path = self._parents[owners[nodes], path]
             above_trunk = path >= self._trunks[owners[nodes]]
             path, nodes = path[above_trunk], nodes[above_trunk]
+        self._depths[owners, columns] = depths
         return columns, self._run(np.array(tokens), owners, columns, slots, visible, keep=np.arange(len(columns)))
+
+    def cut(self, columns: NDArray[np.int64]) -> None:
+        """Free every user's columns from the given one (B,) on; the nodes there are forgotten, and none may hold on."""
+        self.filled = np.minimum(self.filled, columns)
 
     def keep(self, users: Sequence[int]) -> None:
         """Free the trees of all other users; those kept are numbered anew, in the order given."""
         rows = np.asarray(users)
         self._store.keep(torch.from_numpy(rows).to(self._lm.device))
-        self._trunks, self._filled, self.tips = self._trunks[rows], self._filled[rows], self.tips[rows]
+        self._trunks, self.filled, self.tips = self._trunks[rows], self.filled[rows], self.tips[rows]
         self._parents, self._depths = self._parents[rows], self._depths[rows]
 
     def _add(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
         """Columns for new nodes: each user's next free ones, in the order of the call."""
+        order, counts = np.argsort(users, kind="stable"), np.bincount(users, minlength=len(self.filled))
         columns = np.empty_like(users)
-        for place, user in enumerate(users):
-            columns[place] = self._filled[user]
-            self._filled[user] += 1
-        missing = self._filled.max() - self._parents.shape[1]
+        columns[order] = np.arange(len(users)) - (counts.cumsum() - counts - self.filled)[users[order]]
+        self.filled += counts
+        missing = self.filled.max() - self._parents.shape[1]
         if missing > 0:
             self._parents = np.pad(self._parents, ((0, 0), (0, missing)))
             self._depths = np.pad(self._depths, ((0, 0), (0, missing)))
@@ -233,8 +242,7 @@ class Forest:
 
         depths = np.zeros(visible.shape[:2], dtype=np.int64)
         depths[users, slots] = self._depths[users, columns]
-        distance = depths[:, :, None] - self._depths[:, None, : visible.shape[2]]
-        arrays = (users, columns, slots, visible, distance)
+        arrays = (users, columns, slots, visible, depths, self._depths[:, : visible.shape[2]])
         output = self._lm(
             input_ids=on_device(tokens)[None],
             position_ids=on_device(depths[users, slots])[None],
