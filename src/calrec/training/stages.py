@@ -243,9 +243,10 @@ def train_stage(
     merge_adapters(backbone.lm)
     backbone.lm.requires_grad_(True).eval()
     best = best_terms(trainer.state.log_history)
-    replace_text(folder / "history.json", json.dumps(trainer.state.log_history, indent=1))
-    if not plot_curves(trainer.state.log_history, folder / "curves.png"):
-        tell("no curves.png, as matplotlib is not installed: pip install 'calrec[plot]'")
+    if trainer.is_world_process_zero():
+        replace_text(folder / "history.json", json.dumps(trainer.state.log_history, indent=1))
+        if not plot_curves(trainer.state.log_history, folder / "curves.png"):
+            tell("no curves.png, as matplotlib is not installed: pip install 'calrec[plot]'")
     del trainer, cache, collator
     gc.collect()
     return best, batches.tokens
