@@ -36,7 +36,7 @@ class DenseSettings(Settings):
     """
 
     exact_below: int = Field(default=200_000, ge=1)
-    candidates: int = Field(default=1000, ge=1)
+    candidates: int = Field(default=500, ge=1)
     threads: int = Field(default=1, ge=1)
 
 
