@@ -40,7 +40,7 @@ def test_every_mode_draws_the_same_items(lm, users, sequences, rows, mode):
 def test_draws_are_items_with_the_models_own_log_probability(lm, users, sequences, rows):
     lengths = set()
     for user, draws in zip(users[:20], rows, strict=False):
-        scores = score_items(lm, user, sequences)
+        (scores,) = score_items(lm, [user], ItemTrie(sequences), [range(len(sequences))])
         assert sum(draw.count for draw in draws) == 16
         for draw in draws:
             assert draw.log_prob == pytest.approx(scores[sequences.index(draw.token_ids)], rel=1e-9)

@@ -1,7 +1,8 @@
 """What the model writes: samples that are exact and cheap."""
 
-from calrec.generation.beam import ScoredItem, beam_search, score_items
+from calrec.generation.beam import ScoredItem, beam_search
 from calrec.generation.draws import Draw, Prompt
+from calrec.generation.likelihood import score_items
 from calrec.generation.sampling import sample
 from calrec.generation.settings import SamplingSettings
 from calrec.generation.trie import ItemTrie

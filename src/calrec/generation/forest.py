@@ -170,7 +170,10 @@ class Forest:
         self.logits = self._run(tokens, users, columns, columns, visible, keep=self._trunks.cumsum() - 1)
 
     def grow(
-        self, users: Sequence[int], parents: Sequence[int], tokens: Sequence[int]
+        self,
+        users: Sequence[int] | NDArray[np.int64],
+        parents: Sequence[int] | NDArray[np.int64],
+        tokens: Sequence[int] | NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Add N nodes and compute them in one pass.
 

@@ -48,6 +48,8 @@ class ItemTrie:
     Attributes:
         root: the node of all items.
         longest: tokens of the longest item, its end included.
+        order: (I,) the item of each row. lengths: (I,) its tokens.
+        leaves: (I,) number of each row's leaf: equal sequences share it.
 
     Args:
         sequences: tokens of each item, its end token last; the place of a sequence is the item's column. No sequence
@@ -61,6 +63,10 @@ class ItemTrie:
         tokens, borders = _joined(sequences)
         self._build(tokens, borders[:-1], np.diff(borders), _sorted(tokens, borders))
 
+    def __len__(self) -> int:
+        """How many items there are."""
+        return len(self.order)
+
     def _build(
         self,
         tokens: NDArray[np.int32],
@@ -71,21 +77,21 @@ class ItemTrie:
         """Of items whose tokens begin at ``starts``: ``order`` gives the item of every row."""
         if not len(order):
             raise DataError("the catalogue is empty: there is nothing to generate")
-        self._order = order
-        self._lengths = lengths[order]
-        self._tokens = tokens[_ranges(starts[order], self._lengths)]
-        self._starts = self._lengths.cumsum() - self._lengths
+        self.order = order
+        self.lengths = lengths[order]
+        self._tokens = tokens[_ranges(starts[order], self.lengths)]
+        self._starts = self.lengths.cumsum() - self.lengths
         self._shared = self._shared_with_row_before()
-        self._leaves = np.cumsum(self._shared < self._lengths) - 1
+        self.leaves = np.cumsum(self._shared < self.lengths) - 1
         self.root = TrieNode(0, len(order), 0)
         self.longest = int(lengths.max())
 
     def _shared_with_row_before(self) -> NDArray[np.int64]:
         """How many tokens of each row's beginning are those of the row before it."""
-        shared = np.zeros_like(self._lengths)
+        shared = np.zeros_like(self.lengths)
         rows = np.arange(1, len(shared))
-        for depth in range(int(self._lengths.max())):
-            rows = rows[np.minimum(self._lengths[rows], self._lengths[rows - 1]) > depth]
+        for depth in range(int(self.lengths.max())):
+            rows = rows[np.minimum(self.lengths[rows], self.lengths[rows - 1]) > depth]
             rows = rows[self._tokens[self._starts[rows] + depth] == self._tokens[self._starts[rows - 1] + depth]]
             shared[rows] = depth + 1
         return shared
@@ -103,22 +109,22 @@ class ItemTrie:
         """
         origin = np.asarray(origin, dtype=np.int64)
         new = np.flatnonzero(origin == -1)
-        if len(new) != len(added) or (origin < -1).any() or (origin >= len(self._order)).any():
+        if len(new) != len(added) or (origin < -1).any() or (origin >= len(self.order)).any():
             raise ValueError(
                 f"origin must be -1 for each of the {len(added)} added items, and for others one of the "
-                f"{len(self._order)} columns of before"
+                f"{len(self.order)} columns of before"
             )
-        rows = np.empty_like(self._order)
-        rows[self._order] = np.arange(len(rows))
+        rows = np.empty_like(self.order)
+        rows[self.order] = np.arange(len(rows))
         rows = rows[origin]
         tokens, borders = _joined(added)
         # Every leaf has an odd number, the gap before it the even one below, where new sequences keep their own order.
-        places = 2 * self._leaves[rows] + 1
+        places = 2 * self.leaves[rows] + 1
         places[new] = [self._place(tokens[borders[item] : borders[item + 1]]) for item in range(len(added))]
         within = np.zeros_like(places)
         within[new[_sorted(tokens, borders)]] = np.arange(len(new))
         within[places % 2 == 1] = 0
-        starts, lengths = self._starts[rows], self._lengths[rows]
+        starts, lengths = self._starts[rows], self.lengths[rows]
         starts[new], lengths[new] = len(self._tokens) + borders[:-1], np.diff(borders)
         trie = ItemTrie.__new__(ItemTrie)
         trie._build(np.concatenate([self._tokens, tokens]), starts, lengths, np.lexsort((within, places)))
@@ -130,34 +136,44 @@ class ItemTrie:
         for token in tokens.tolist():
             first, last = self._span(node, token)
             if first == last:
-                return 2 * int(self._leaves[first]) if first < len(self._leaves) else 2 * int(self._leaves[-1]) + 2
+                return 2 * int(self.leaves[first]) if first < len(self.leaves) else 2 * int(self.leaves[-1]) + 2
             node = TrieNode(first, last, node.depth + 1)
-        return 2 * int(self._leaves[node.first]) + 1
+        return 2 * int(self.leaves[node.first]) + 1
 
     def columns(self, node: TrieNode) -> NDArray[np.int64]:
         """The items below a node, in the order of their columns."""
-        return np.sort(self._order[node.first : node.last])
+        return np.sort(self.order[node.first : node.last])
 
     def is_leaf(self, node: TrieNode) -> bool:
         """Whether the node is the end of its items."""
-        return int(self._lengths[node.first]) == node.depth
+        return int(self.lengths[node.first]) == node.depth
 
-    def branches(self, first: NDArray[np.int64], last: NDArray[np.int64], depth: int) -> Branches:
-        """The children of nodes of one depth, given by their rows, none of them a leaf."""
-        rows, parents = _ranges(first, last - first), np.repeat(np.arange(len(first)), last - first)
-        begins = self._shared[rows] <= depth
+    def branches(self, first: NDArray[np.int64], last: NDArray[np.int64], depths: NDArray[np.int64]) -> Branches:
+        """The children of N nodes, given by their rows and depths (N,); a leaf is none of them."""
+        parents, rows = np.repeat(np.arange(len(first)), last - first), _ranges(first, last - first)
+        begins = self._shared[rows] <= depths[parents]
         begins[(last - first).cumsum() - (last - first)] = True
         starts, parents = rows[begins], parents[begins]
-        stops = np.append(starts[1:], 0)
-        final = np.append(parents[1:] != parents[:-1], True)
-        stops[final] = last[parents[final]]
-        return Branches(parents, self._tokens[self._starts[starts] + depth].astype(np.int64), starts, stops)
+        counts = np.diff(np.flatnonzero(begins), append=len(rows))
+        tokens = self._tokens[self._starts[starts] + depths[parents]].astype(np.int64)
+        return Branches(parents, tokens, starts, starts + counts)
+
+    def rest(self, rows: NDArray[np.int64], depths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The tokens that N rows (N,) have left below depths (N,), one row after the other, and how many each has."""
+        counts = self.lengths[rows] - depths
+        return self._tokens[_ranges(self._starts[rows] + depths, counts)].astype(np.int64), counts
+
+    def undetermined(self, width: int) -> int:
+        """No more than so many nodes lie in a beam of a width, over all of its depths, and lead to several items."""
+        # Every node of several items has a row that shares its tokens with another item's, in the row before it.
+        shared = self._shared[self._shared < self.lengths]
+        return int(np.minimum(np.bincount(shared)[::-1].cumsum()[::-1][1:], width).sum())
 
     def children(self, node: TrieNode) -> Iterator[tuple[int, TrieNode]]:
         """The tokens that may come next, in their order, and the nodes they lead to."""
         if self.is_leaf(node):
             return
-        below = self.branches(np.array([node.first]), np.array([node.last]), node.depth)
+        below = self.branches(*(np.array([value]) for value in (node.first, node.last, node.depth)))
         for token, first, last in zip(below.tokens.tolist(), below.first.tolist(), below.last.tolist(), strict=True):
             yield token, TrieNode(first, last, node.depth + 1)
 
@@ -190,16 +206,16 @@ class ItemTrie:
 
     def is_determined(self, node: TrieNode) -> bool:
         """Whether all items below the node have one and the same sequence."""
-        return bool(self._leaves[node.first] == self._leaves[node.last - 1])
+        return bool(self.leaves[node.first] == self.leaves[node.last - 1])
 
     def end(self, node: TrieNode) -> TrieNode:
         """The leaf below a node that is determined."""
-        return TrieNode(node.first, node.last, int(self._lengths[node.first]))
+        return TrieNode(node.first, node.last, int(self.lengths[node.first]))
 
     def tail(self, node: TrieNode) -> tuple[int, ...]:
         """The tokens that the first item below a node has left, its end included."""
         start = self._starts[node.first]
-        return tuple(self._tokens[start + node.depth : start + self._lengths[node.first]].tolist())
+        return tuple(self._tokens[start + node.depth : start + self.lengths[node.first]].tolist())
 
 
 def _joined(sequences: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -1,0 +1,49 @@
+"""Users in batches: as many as fit into memory, the longest first, and half as many where that was still too many."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def in_batches(
+    batches: Sequence[Sequence[int]],
+    compute: Callable[[Sequence[int]], Sequence[Result]],
+    progress: Callable[[int], None] | None = None,
+) -> list[Result]:
+    """What ``compute`` gives for every user, in the order of the users and not of the batches.
+
+    Where memory runs out, the batch is halved and the event logged.
+
+    Args:
+        batches: the users' numbers, each in one batch, as `calrec.generation.memory.user_batches` parts them.
+        compute: gives one result for each user of a batch; whom a user shares the batch with must not change it.
+        progress: called with the number of users done, after each batch.
+    """
+    results: dict[int, Result] = {}
+    for batch in batches:
+        results.update(zip(batch, _halved(batch, compute), strict=True))
+        if progress is not None:
+            progress(len(results))
+    return [results[user] for user in range(len(results))]
+
+
+def _halved(batch: Sequence[int], compute: Callable[[Sequence[int]], Sequence[Result]]) -> list[Result]:
+    try:
+        return list(compute(batch))
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    # Outside of the handler: the error's traceback would keep the failed batch's memory.
+    half = len(batch) // 2
+    logger.warning("out of memory with %d users in a batch; going on with %d", len(batch), half)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return [result for part in (batch[:half], batch[half:]) for result in _halved(part, compute)]

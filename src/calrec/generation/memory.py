@@ -1,0 +1,111 @@
+"""How much memory a pass takes, known before it runs, so that a limit is kept by parting the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from calrec.errors import ConfigError
+from calrec.generation.draws import Prompt
+
+# Arrays of a node's size that live at once: activations of the hidden width and of the feed-forward's, of which one
+# layer's are kept; and the arithmetic on its logits, in float32 beside the model's own.
+_HIDDEN, _INTERMEDIATE, _FLOATS = 12, 3, 2
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of what a model's passes leave and take; its weights are not counted.
+
+    Attributes:
+        column: keys and values of one token, in all layers.
+        cell: one node's attention to one column.
+        token: activations of one token in a pass.
+        logits: of one node over the whole vocabulary.
+    """
+
+    column: int
+    cell: int
+    token: int
+    logits: int
+
+    @classmethod
+    def of(cls, lm: PreTrainedModel) -> Footprint:
+        """From the model's configuration and precision."""
+        config: Any = lm.config.get_text_config()
+        size, heads = lm.dtype.itemsize, config.num_attention_heads
+        groups = getattr(config, "num_key_value_heads", None) or heads
+        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        # A quarter more: keys and values grow ahead of what is needed.
+        column = 2 * config.num_hidden_layers * groups * head_size * size * 5 // 4
+        token = (_HIDDEN * config.hidden_size + _INTERMEDIATE * config.intermediate_size) * size
+        return cls(column, heads * (1 + size) + 2, token, config.vocab_size * (size + 4 * _FLOATS))
+
+    def peak(self, prompt: int, columns: int, nodes: int) -> int:
+        """Bytes of a user with ``prompt`` tokens and then at most ``columns`` more, ``nodes`` of them in one pass.
+
+        They are those of the prompt's pass or of the last, whichever takes more.
+        """
+        kept = prompt + columns
+        of_prompt = prompt * (prompt * self.cell + self.token) + self.logits
+        of_nodes = nodes * (kept * self.cell + self.token + self.logits)
+        return kept * self.column + max(of_prompt, of_nodes)
+
+
+def nodes_at_once(lm: PreTrainedModel, prompts: Sequence[Prompt], memory_gb: float, columns: int, most: int) -> int:
+    """How many nodes of a user, 1 to ``most``, a pass may have, so that even the longest prompt's user fits.
+
+    Args:
+        lm: the model.
+        prompts: the users.
+        memory_gb: 10^9 bytes that may be taken beside the model's weights.
+        columns: tokens of each user that are kept at most, beyond the prompt and the nodes of the pass.
+        most: beyond which more would not be faster.
+    """
+    footprint = Footprint.of(lm)
+    longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
+    fitting = (
+        nodes for nodes in range(most, 1, -1) if footprint.peak(longest, columns + nodes, nodes) <= memory_gb * 1e9
+    )
+    return next(fitting, 1)
+
+
+def user_batches(
+    lm: PreTrainedModel, prompts: Sequence[Prompt], most: int, memory_gb: float, columns: int, nodes: int
+) -> list[list[int]]:
+    """Part the users, the longest prompts first, into batches whose keys, values, masks and logits fit.
+
+    If memory is short for one user, that shows at once, before anything is computed.
+
+    Args:
+        lm: the model.
+        prompts: the users.
+        most: users in a batch, however much memory there is.
+        memory_gb: 10^9 bytes that a batch may take beside the model's weights.
+        columns: tokens of each user that are kept at most, beyond the prompt.
+        nodes: tokens of each user in one pass at most, beyond the prompt.
+
+    Returns:
+        Places in ``prompts``.
+
+    Raises:
+        ConfigError: a single user needs more memory.
+    """
+    footprint, limit = Footprint.of(lm), memory_gb * 1e9
+    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place].token_ids))
+    batches: list[list[int]] = []
+    while order:
+        longest = prompts[order[0]]
+        needed = footprint.peak(len(longest.token_ids), columns, nodes)
+        if needed > limit:
+            raise ConfigError(
+                f"memory_gb = {memory_gb:g} is too little for user {longest.key!r}, whose prompt has "
+                f"{len(longest.token_ids)} tokens: set at least {needed / 1e9:.2g}, or keep fewer items of the history"
+            )
+        users = min(most, int(limit // needed))
+        batches.append(order[:users])
+        order = order[users:]
+    return batches
