@@ -64,6 +64,14 @@ def test_a_title_is_never_a_special_token(byte_tokens):
     assert special in byte_tokens.decode(encoder.items[0])
 
 
+def test_a_changed_catalogue_is_encoded_as_one_made_anew(byte_tokens):
+    encoder, _ = make_encoder(byte_tokens)
+    added, texts = make_encoder(byte_tokens, titles=("another", "and a last, longer than all of them"))
+    changed = encoder.changed(np.array([-1, 0, 3, -1]), Catalogue((Item("a", {}), Item("z", {})), texts))
+    expected = [added.items[0], encoder.items[0], encoder.items[3], added.items[1]]
+    assert all(map(np.array_equal, changed.items, expected))
+
+
 def test_prefixes_can_be_switched_off(byte_tokens):
     bare = TextSettings(attributes=["title"], user_prefix="", first_item_prefix="", next_item_prefix="")
     encoder, texts = make_encoder(byte_tokens, settings=bare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,10 @@ def evaluate(
     ],
     data: Annotated[Path, typer.Option(help="A prepared domain.")],
     out: Annotated[Path, typer.Option(help="The result's folder.")],
+    how: Annotated[
+        str | None,
+        typer.Option("--method", help="How a run ranks: samples (the paper's), beam, towers, likelihood or fused."),
+    ] = None,
     split: Annotated[str, typer.Option(help="test, or valid to choose settings by.")] = "test",
     users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users (all).")] = None,
     exclude_last: Annotated[
@@ -55,7 +60,7 @@ def evaluate(
     if split not in ("test", "valid"):
         raise ConfigError(f"--split {split}: choose test or valid")
     domain = load_domain(data)
-    recommender, settings = ready(method, domain, set_ or ())
+    recommender, settings = ready(method, domain, with_method(how, set_))
     result = evaluate_method(
         recommender,
         domain,
@@ -73,7 +78,12 @@ def evaluate(
         typer.echo(f"The result is in {out}.", err=True)
 
 
-def ready(method: str, domain: Domain, overrides: tuple[str, ...] | list[str]) -> tuple[Recommender, dict[str, Any]]:
+def with_method(method: str | None, overrides: Sequence[str] | None) -> list[str]:
+    """The overrides, ``--method`` among them: it is ``--set method=…``."""
+    return [*(overrides or ()), *([] if method is None else [f"method={method}"])]
+
+
+def ready(method: str, domain: Domain, overrides: Sequence[str]) -> tuple[Recommender, dict[str, Any]]:
     """A recommender by the name of a baseline or the folder of a run, and what it was set to.
 
     Raises:
@@ -93,8 +103,8 @@ def ready(method: str, domain: Domain, overrides: tuple[str, ...] | list[str]) -
         mend = f"did you mean {near[0]}?" if near else f"baselines are {', '.join(BASELINES)}"
         raise ConfigError(f"{method} is neither a run's folder nor a baseline: {mend}")
 
-    from calrec.pipeline import CALRec, InferenceSettings
-    from calrec.settings import read_settings
+    from calrec.pipeline import CALRec
+    from calrec.pipeline.tuned import load_inference
 
-    recommender = CALRec.for_domain(method, domain, read_settings(InferenceSettings, {}, overrides))
+    recommender = CALRec.for_domain(method, domain, load_inference(Path(method), overrides))
     return recommender, recommender.described

@@ -20,6 +20,7 @@ from calrec.cli.push import push
 from calrec.cli.quickstart import quickstart
 from calrec.cli.recommend import recommend
 from calrec.cli.train import train
+from calrec.cli.tune import tune
 from calrec.cli.verify import verify
 from calrec.errors import CalrecError
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
-for command in (plan, train, evaluate, compare, verify, recommend, push, quickstart):
+for command in (plan, train, tune, evaluate, compare, verify, recommend, push, quickstart):
     app.command()(command)
 
 

@@ -21,6 +21,12 @@ def recommend(
         list[str], typer.Option(help="An item bought, by id or title; repeat it, oldest first.", metavar="TITLE_OR_ID")
     ],
     k: Annotated[int, typer.Option("-k", help="How many recommendations.", min=1)] = 10,
+    data: Annotated[
+        Path | None, typer.Option(help="Recommend this domain's items (those the run was trained on).")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="samples (the paper's), beam, towers, likelihood or fused.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the model wrote, and the words that match.")
     ] = False,
@@ -35,10 +41,16 @@ def recommend(
     """
     from rich.console import Console
 
-    from calrec.pipeline import CALRec, InferenceSettings
-    from calrec.settings import read_settings
+    from calrec.cli.evaluate import with_method
+    from calrec.data.store import load_domain
+    from calrec.pipeline import CALRec
+    from calrec.pipeline.tuned import load_inference
 
-    recommender = CALRec.from_pretrained(run, settings=read_settings(InferenceSettings, {}, set_ or ()))
+    settings = load_inference(run, with_method(method, set_))
+    if data is None:
+        recommender = CALRec.from_pretrained(run, settings=settings)
+    else:
+        recommender = CALRec.for_domain(run, load_domain(data), settings)
     (ranking,) = recommender.recommend([history], k)
     if json_:
         typer.echo(json.dumps([asdict(place) for place in ranking], indent=2, ensure_ascii=False))

@@ -2,6 +2,6 @@
 
 from calrec.evaluation.protocol import Protocol
 from calrec.evaluation.result import Result, load_result
-from calrec.evaluation.run import evaluate
+from calrec.evaluation.run import evaluate, sample_users
 
-__all__ = ["Protocol", "Result", "evaluate", "load_result"]
+__all__ = ["Protocol", "Result", "evaluate", "load_result", "sample_users"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from calrec.errors import ConfigError, DataError
-from calrec.records import Catalogue
+from calrec.records import Catalogue, Item
 from calrec.settings import Settings
 from calrec.text.item_text import TextSettings
 from calrec.text.prompt import END_OF_LINE, before_next, opening
@@ -78,21 +79,39 @@ class SequenceEncoder:
         self.bos = np.asarray([i for i in tokenizer("")["input_ids"] if i == tokenizer.bos_token_id], dtype=np.int32)
         self._opening = np.concatenate([self.bos, self._tokens(opening(settings))])
         self._before_next = self._tokens(before_next(settings))
-        self.items = self._encode_items(catalogue)
-        self._longest = max(map(len, self.items), default=0)
+        self._take(self._encoded(catalogue.items, catalogue.texts))
+
+    def changed(self, origin: NDArray[np.int64], added: Catalogue) -> SequenceEncoder:
+        """The encoder of a changed catalogue: what stays is not tokenised again.
+
+        Args:
+            origin: (I,) the column that each item of the new catalogue had, -1 for one that is new.
+            added: the new ones, in the order of their columns.
+
+        Raises:
+            DataError: a new text is empty, or is longer than a whole sequence may be.
+        """
+        new = iter(self._encoded(added.items, added.texts))
+        other = copy(self)
+        other._take(tuple(next(new) if column < 0 else self.items[column] for column in origin.tolist()))
+        return other
+
+    def _take(self, items: tuple[Tokens, ...]) -> None:
+        self.items = items
+        self._longest = max(map(len, items), default=0)
 
     def _tokens(self, text: str) -> Tokens:
         ids = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] if text else []
         return np.asarray(ids, dtype=np.int32)
 
-    def _encode_items(self, catalogue: Catalogue) -> tuple[Tokens, ...]:
+    def _encoded(self, items: Sequence[Item], texts: Sequence[str]) -> tuple[Tokens, ...]:
+        if not items:
+            return ()
         # Without split_special_tokens a title that holds "<|im_end|>" would become that token.
-        encoded = self._tokenizer(list(catalogue.texts), add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ]
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         room = (self.lengths.max_tokens - len(self._opening) - len(self._before_next)) // 2 - 1
-        items = []
-        for item, text, ids in zip(catalogue.items, catalogue.texts, encoded, strict=True):
+        tokens = []
+        for item, text, ids in zip(items, texts, encoded, strict=True):
             if not ids or self.end_id in ids:
                 names = ", ".join(attribute.name for attribute in self.settings.attributes)
                 raise DataError(
@@ -104,8 +123,8 @@ class SequenceEncoder:
                     f"item {item.item_id}: {len(ids)} tokens, and max_tokens = {self.lengths.max_tokens} leaves "
                     f"room for {room}; lower the attributes' max_words or raise max_tokens"
                 )
-            items.append(np.asarray([*ids, self.end_id], dtype=np.int32))
-        return tuple(items)
+            tokens.append(np.asarray([*ids, self.end_id], dtype=np.int32))
+        return tuple(tokens)
 
     def prompt(self, history: Sequence[int]) -> EncodedSequence:
         """The prompt at inference: the history's newest items that fit, then the prefix of the item to come.

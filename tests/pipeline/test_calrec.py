@@ -6,6 +6,7 @@ import pytest
 from calrec import CALRec
 from calrec.errors import DataError, ModelError
 from calrec.pipeline import InferenceSettings
+from calrec.pipeline.methods import Request
 from calrec.protocol import Recommender
 from calrec.records import Generation, History
 
@@ -47,7 +48,7 @@ def test_the_last_item_is_not_recommended(recommender):
 
 def test_generations_become_items_and_say_why(recommender, monkeypatch):
     written = [Generation("Title: figs 5", (1,), -1.0), Generation("Title: honey 99", (2,), -3.0)]
-    monkeypatch.setattr(recommender, "generate", lambda histories, progress=None: [written for _ in histories])
+    monkeypatch.setattr(Request, "generations", lambda self: [written])
     (ranking,) = recommender.recommend([["i0"]], k=2)
     assert [place.item_id for place in ranking] == ["i5", "i7"]
     first, second = ranking
@@ -57,7 +58,7 @@ def test_generations_become_items_and_say_why(recommender, monkeypatch):
 
 
 def test_nothing_written_nothing_recommended(recommender, monkeypatch):
-    monkeypatch.setattr(recommender, "generate", lambda histories, progress=None: [[Generation("zzz", (1,), -1.0)]])
+    monkeypatch.setattr(Request, "generations", lambda self: [[Generation("zzz", (1,), -1.0)]])
     assert recommender.recommend([["i0"]], k=2) == [[]]
 
 

@@ -1,0 +1,75 @@
+"""``calrec tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from calrec.tuning import Tuned
+
+
+def tune(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run.")],
+    data: Annotated[Path, typer.Option(help="A prepared domain; its validation split is used.")],
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="A method or baseline to join (samples, beam, towers, likelihood); repeat it."),
+    ] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users (all).")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change inference, e.g. beam.width=64.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Choose how methods are joined and likelihoods corrected.
+
+    What reaches the best NDCG@10 on the domain's validation users is written to inference.json in the run's folder,
+    where evaluate and recommend find it. No test user is looked at.
+
+    Example: calrec tune runs/shop --data domains/shop --source samples --source towers --source item-knn --users 300
+    """
+    import json
+
+    from rich.console import Console
+
+    from calrec.data.store import load_domain
+    from calrec.pipeline import CALRec
+    from calrec.pipeline.tuned import load_inference, save_inference
+    from calrec.tuning import chosen_by
+    from calrec.tuning import tune as choose
+
+    domain = load_domain(data)
+    sources = list(dict.fromkeys(source or ["samples", "beam", "towers"]))
+    method = load_inference(run, set_ or ()).method
+    weights = json.dumps(dict.fromkeys(sources, 1.0))
+    settings = load_inference(run, [*(set_ or ()), "method=fused", f"fusion.weights={weights}"])
+    recommender = CALRec.for_domain(run, domain, settings)
+    tuned = choose(recommender, domain, sources, users)
+    chosen = tuned.settings.model_copy(update={"method": method})
+    noted = chosen_by(tuned, domain)
+    save_inference(run, chosen, noted)
+    if json_:
+        typer.echo(json.dumps({"settings": chosen.described(), "chosen_by": noted}, indent=2))
+        return
+    Console().print(tuning_table(tuned))
+    shown = ", ".join(f"{name} {weight:g}" for name, weight in tuned.settings.fusion.weights.items())
+    correction = tuned.settings.correction
+    typer.echo(f"weights: {shown}; correction: prior {correction.prior:g}, length {correction.length:g}")
+    typer.echo(f"Written to {run / 'inference.json'}. Next: calrec evaluate {run} --method fused", err=True)
+
+
+def tuning_table(tuned: Tuned) -> Table:
+    """What every source reached, and the fusion, on the validation users."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [name for name in ("recall@1", "recall@10", "ndcg@10", "mrr") if name in tuned.rows[0].metrics]
+    table = Table("method", *shown, title=f"{tuned.users:,} validation users", title_justify="left")
+    for row in tuned.rows:
+        table.add_row(Text(row.method), *(f"{row.metrics[name]:.4f} ±{row.errors[name]:.3f}" for name in shown))
+    return table

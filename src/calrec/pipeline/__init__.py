@@ -1,0 +1,6 @@
+"""CALRec as a recommender: what stands between a trained model and a ranking of the catalogue."""
+
+from calrec.pipeline.calrec import CALRec
+from calrec.pipeline.settings import InferenceSettings
+
+__all__ = ["CALRec", "InferenceSettings"]

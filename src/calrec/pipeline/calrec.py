@@ -1,0 +1,211 @@
+"""CALRec as a recommender: a history becomes a prompt, what the model makes of it becomes items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calrec.baselines import BASELINES, fit_baseline
+from calrec.data.store import Domain, read_catalogue
+from calrec.errors import DataError
+from calrec.model.backbones import BackboneSettings, load_backbone
+from calrec.pipeline.catalogue_index import CatalogueIndex
+from calrec.pipeline.methods import Request
+from calrec.pipeline.settings import InferenceSettings
+from calrec.pipeline.tuned import load_inference
+from calrec.protocol import Recommender, exclude_last, rankings
+from calrec.records import Catalogue, Generation, History, Item, Recommendation
+from calrec.text.encode import SequenceEncoder
+from calrec.text.item_text import ItemText
+from calrec.training.run_folder import ITEMS, RunCard, load_card
+
+#: Folder in a run where the vectors of its items are kept.
+VECTORS = "vectors"
+
+
+class CALRec:
+    """A trained run over a catalogue; a ``calrec.protocol.Recommender``.
+
+    Args:
+        lm: the model, on the device it is to run on.
+        tokenizer: its tokenizer.
+        card: how the run writes its prompts.
+        catalogue: the items that can be recommended; their texts are replaced by the template's.
+        settings: of inference.
+        fingerprint: SHA-256 of the weights, to stand in results.
+        domain: that baselines learn from, where the settings name some.
+        store: folder where the items' vectors are kept.
+
+    Raises:
+        DataError: an item without text, or with one that is too long.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        tokenizer: Any,
+        card: RunCard,
+        catalogue: Catalogue,
+        settings: InferenceSettings | None = None,
+        fingerprint: str = "",
+        domain: Domain | None = None,
+        store: Path | None = None,
+    ) -> None:
+        self.lm = lm
+        self.tokenizer = tokenizer
+        self.card = card
+        self.settings = settings or InferenceSettings()
+        self.fingerprint = fingerprint
+        used = [] if domain is None else [name for name in self.settings.used() if name in BASELINES]
+        self._baselines: dict[str, Recommender] = {name: fit_baseline(name, domain) for name in used if domain}
+        self._changing = Lock()
+        self._item_text = ItemText(card.plan.text)
+        written = self._written(catalogue.items)
+        encoder = SequenceEncoder(tokenizer, card.plan.text, written, card.plan.lengths)
+        self.index = CatalogueIndex(lm, encoder, written, self.settings, store, fingerprint)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        run: str | Path,
+        catalogue: Catalogue | None = None,
+        settings: InferenceSettings | None = None,
+        device: str | None = None,
+        domain: Domain | None = None,
+    ) -> CALRec:
+        """Load a run.
+
+        Args:
+            run: the folder that `calrec train` wrote.
+            catalogue: other items than those the run was trained on, such as another domain's.
+            settings: of inference; those that `calrec tune` left in the folder, or the paper's, where none are given.
+            device: where the model runs; an accelerator where there is one.
+            domain: that baselines learn from, where the settings name some.
+
+        Raises:
+            ModelError: the folder is no run, or its weights cannot be loaded.
+        """
+        folder = Path(run)
+        card = load_card(folder)
+        settings = settings or load_inference(folder)
+        backbone = load_backbone(BackboneSettings(backbone=str(folder), dtype=settings.dtype))
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        catalogue = catalogue or read_catalogue(folder / ITEMS)
+        lm: Any = backbone.lm
+        fingerprint = backbone.fingerprint
+        return cls(lm.to(device), backbone.tokenizer, card, catalogue, settings, fingerprint, domain, folder / VECTORS)
+
+    @classmethod
+    def for_domain(cls, run: str | Path, domain: Domain, settings: InferenceSettings | None = None) -> CALRec:
+        """Load a run to recommend a domain's items, whether or not it was trained on them."""
+        return cls.from_pretrained(run, domain.catalogue, settings, domain=domain)
+
+    @property
+    def name(self) -> str:
+        """``calrec`` is the paper's way; others say which they are."""
+        method = self.settings.method
+        return "calrec" if method == "samples" else f"calrec-{method}"
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.index.catalogue
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that decides this recommender's scores, to stand in results."""
+        training = self.card.model_dump(mode="json", include={"stage", "tokens", "backbone", "plan"})
+        return {"weights": self.fingerprint, "training": training, "inference": self.settings.described()}
+
+    def add_items(self, items: Iterable[Item]) -> None:
+        """Put items on sale, or give known ones a new text; the next request sees them, and nothing is retrained.
+
+        Raises:
+            DataError: an item without text, or with one that is too long; nothing is changed then.
+        """
+        added = {item.item_id: item for item in items}
+        self._replace(lambda known: known | added)
+
+    def remove_items(self, item_ids: Iterable[str]) -> None:
+        """Take items out; the next request neither finds them nor knows them in histories.
+
+        Raises:
+            DataError: an id that is not in the catalogue, or no item would be left; nothing is changed then.
+        """
+        gone = set(item_ids)
+
+        def without(known: dict[str, Item]) -> dict[str, Item]:
+            if unknown := sorted(gone - known.keys()):
+                raise DataError(f"item {unknown[0]!r} is not in the catalogue, so it cannot be removed")
+            return {item_id: item for item_id, item in known.items() if item_id not in gone}
+
+        self._replace(without)
+
+    def _replace(self, change: Callable[[dict[str, Item]], dict[str, Item]]) -> None:
+        with self._changing:
+            items = change({item.item_id: item for item in self.catalogue.items})
+            self.index = self.index.changed(self._written([items[item_id] for item_id in sorted(items)]))
+
+    def _written(self, items: Sequence[Item]) -> Catalogue:
+        return Catalogue(tuple(items), tuple(map(self._item_text, items)))
+
+    def request(
+        self,
+        histories: Sequence[History] | Sequence[Sequence[str]],
+        progress: Callable[[int], None] | None = None,
+    ) -> Request:
+        """Histories to be ranked, by one method or several.
+
+        Args:
+            histories: records, or lists of item ids or texts, oldest first.
+            progress: called with the number of histories that the model is through with.
+
+        Raises:
+            DataError: an empty history, or an item that the catalogue does not have.
+        """
+        index = self.index
+        read = [history if isinstance(history, History) else index.reader.read(history) for history in histories]
+        return Request(self.lm, self.tokenizer, index, self.settings, self._baselines, read, progress)
+
+    def generate(
+        self, histories: Sequence[History], progress: Callable[[int], None] | None = None
+    ) -> list[list[Generation]]:
+        """What the model writes for each history: its distinct texts, the most probable first."""
+        return self.request(histories, progress).generations()
+
+    def score(self, histories: Sequence[History]) -> NDArray[np.float64]:
+        """Scores of all items: (H, I)."""
+        return self.request(histories).scored(self.settings.method).scores
+
+    def recommend(
+        self, histories: Sequence[History] | Sequence[Sequence[str]], k: int = 10
+    ) -> list[list[Recommendation]]:
+        """The k best items of each history, each with why it is there where the method can say so.
+
+        Args and errors as for ``request``; ``k`` places.
+        """
+        request = self.request(histories)
+        scored = request.scored(self.settings.method)
+        if self.card.exclude_last:
+            exclude_last(scored.scores, request.index.catalogue, request.histories)
+        return [
+            [
+                replace(place, trace=scored.trace(user, request.index.catalogue.positions[place.item_id]))
+                for place in of_user
+            ]
+            for user, of_user in enumerate(rankings(scored.scores, request.index.catalogue, k))
+        ]
+
+    def history(self, entries: Sequence[str], user_id: str = "") -> History:
+        """A history from item ids, titles or item texts.
+
+        Raises:
+            DataError: no entries, or one that is neither; the nearest title is named.
+        """
+        return self.index.reader.read(entries, user_id)

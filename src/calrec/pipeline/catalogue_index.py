@@ -1,0 +1,147 @@
+"""The catalogue, and all that is looked up in it: made when first asked for, and kept up when items come and go."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calrec.errors import DataError
+from calrec.generation import ItemTrie, Prompt, score_items
+from calrec.model.vectors import item_vectors
+from calrec.pipeline.histories import HistoryReader
+from calrec.pipeline.settings import InferenceSettings
+from calrec.records import Catalogue, History
+from calrec.retrieval import Bm25Index, DenseIndex
+from calrec.text.encode import SequenceEncoder
+
+
+class CatalogueIndex:
+    """The items that can be recommended. It never changes: ``changed`` gives another one, and requests in flight keep
+    theirs.
+
+    Args:
+        lm: the model, which reads the items for ``vectors`` and ``priors``.
+        encoder: whose items are the catalogue's.
+        catalogue: its texts are the template's.
+        settings: of inference.
+        store: folder where the items' vectors are kept; None keeps nothing.
+        weights: SHA-256 of the model's weights.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        encoder: SequenceEncoder,
+        catalogue: Catalogue,
+        settings: InferenceSettings,
+        store: Path | None,
+        weights: str,
+    ) -> None:
+        self.catalogue, self.encoder = catalogue, encoder
+        self._lm, self._settings, self._store, self._weights = lm, settings, store, weights
+
+    def changed(self, catalogue: Catalogue) -> CatalogueIndex:
+        """The index of another catalogue: only items that are new, or have a new text, are read.
+
+        Raises:
+            DataError: the catalogue is empty, or a new text is empty or too long.
+        """
+        if not len(catalogue):
+            raise DataError("the catalogue would be empty: keep at least one item")
+        origin = _origin(self.catalogue, catalogue)
+        new = np.flatnonzero(origin < 0).tolist()
+        added = Catalogue(
+            tuple(catalogue.items[column] for column in new), tuple(catalogue.texts[column] for column in new)
+        )
+        encoder = self.encoder.changed(origin, added)
+        other = CatalogueIndex(self._lm, encoder, catalogue, self._settings, None, self._weights)
+        # What was made is made over; the rest waits until it is asked for.
+        made = vars(self)
+        if "bm25" in made:
+            vars(other)["bm25"] = self.bm25.changed(origin, added.texts)
+        if "trie" in made:
+            vars(other)["trie"] = self.trie.changed(origin, [encoder.items[column].tolist() for column in new])
+        if "vectors" in made:
+            vars(other)["vectors"] = self.vectors.changed(origin, other._vectors(new))
+        if "priors" in made:
+            priors = np.where(origin < 0, 0.0, self.priors[origin])
+            priors[new] = other._priors(new)
+            vars(other)["priors"] = priors
+        return other
+
+    def prompt(self, history: History) -> Prompt:
+        """A user's prompt; the user's id, or without one the history itself, seeds the samples.
+
+        Raises:
+            DataError: the history is empty, or holds an item that the catalogue does not have.
+        """
+        if not history.item_ids:
+            raise DataError(f"user {history.user_id!r}: the history is empty; name at least one item")
+        unknown = [item_id for item_id in history.item_ids if item_id not in self.catalogue.positions]
+        if unknown:
+            raise DataError(f"user {history.user_id!r}: item {unknown[0]!r} is not in the catalogue")
+        encoded = self.encoder.prompt(self.catalogue.columns(history.item_ids))
+        return Prompt(history.user_id or "\x1f".join(history.item_ids), tuple(encoded.token_ids.tolist()))
+
+    @cached_property
+    def reader(self) -> HistoryReader:
+        return HistoryReader(self.catalogue)
+
+    @cached_property
+    def bm25(self) -> Bm25Index:
+        return Bm25Index(self.catalogue.texts, self._settings.bm25)
+
+    @cached_property
+    def trie(self) -> ItemTrie:
+        return ItemTrie([item.tolist() for item in self.encoder.items])
+
+    @cached_property
+    def token_counts(self) -> NDArray[np.int64]:
+        """(I,) tokens of every item, its end included."""
+        return np.array([len(item) for item in self.encoder.items])
+
+    @cached_property
+    def priors(self) -> NDArray[np.float64]:
+        """(I,) log p(item) after an empty history, in nats."""
+        return self._priors(range(len(self.catalogue)))
+
+    @cached_property
+    def vectors(self) -> DenseIndex:
+        """The target tower's vector of every item; kept in the store, and read from there the next time."""
+        columns = range(len(self.catalogue))
+        if self._store is None:
+            return DenseIndex(self._vectors(columns), self._settings.dense)
+        key = self._key()
+        return DenseIndex.stored(self._store / key[:16], key, lambda: self._vectors(columns), self._settings.dense)
+
+    def _priors(self, columns: Sequence[int]) -> NDArray[np.float64]:
+        if not len(columns):
+            return np.empty(0)
+        opening = Prompt("", tuple(self.encoder.prompt([]).token_ids.tolist()))
+        return score_items(self._lm, [opening], self.trie, [columns])[0]
+
+    def _vectors(self, columns: Iterable[int]) -> NDArray[np.float32]:
+        return item_vectors(self._lm, [self.encoder.item(column) for column in columns])
+
+    def _key(self) -> str:
+        """Of all that the items' vectors depend on."""
+        digest = hashlib.sha256(self._weights.encode())
+        for item in self.encoder.items:
+            digest.update(item.tobytes())
+        return digest.hexdigest()
+
+
+def _origin(old: Catalogue, new: Catalogue) -> NDArray[np.int64]:
+    """(I,) of every item of ``new``: its column in ``old`` where it had the same text there, else -1."""
+    columns = [old.positions.get(item_id, -1) for item_id in new.ids]
+    same = [
+        column if column >= 0 and old.texts[column] == text else -1
+        for column, text in zip(columns, new.texts, strict=True)
+    ]
+    return np.array(same, dtype=np.int64)

@@ -1,0 +1,222 @@
+"""The ways from histories to scores of the catalogue, by name: the model's own, the baselines, and joined ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calrec.errors import ConfigError
+from calrec.generation import Draw, Prompt, beam_search, sample, score_items
+from calrec.model.vectors import user_vectors
+from calrec.pipeline.catalogue_index import CatalogueIndex
+from calrec.pipeline.grounding import Grounding
+from calrec.pipeline.settings import CorrectionSettings, InferenceSettings
+from calrec.protocol import Recommender, top_k
+from calrec.records import Generation, History, Trace
+from calrec.retrieval import fuse
+from calrec.text.item_text import one_line
+
+Scores = NDArray[np.float64]
+
+
+def no_trace(user: int, column: int) -> Trace | None:
+    """Of a method that cannot say why."""
+    return None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a method says of H histories.
+
+    Attributes:
+        scores: (H, I), higher is better, ``-inf`` where an item is not recommended.
+        trace: of a history's number and a column: why the item is where it is.
+    """
+
+    scores: Scores
+    trace: Callable[[int, int], Trace | None] = no_trace
+
+
+@dataclass
+class Request:
+    """Some histories to be ranked; what several methods need is computed once.
+
+    Args:
+        lm, tokenizer: the model.
+        index: the catalogue as it is now.
+        settings: of all methods.
+        baselines: fitted ones, by name.
+        histories: H of them, each with items of the catalogue.
+        progress: called with the number of histories that the model is through with.
+    """
+
+    lm: Any
+    tokenizer: Any
+    index: CatalogueIndex
+    settings: InferenceSettings
+    baselines: Mapping[str, Recommender]
+    histories: Sequence[History]
+    progress: Callable[[int], None] | None = None
+    _scored: dict[str, Scored] = field(default_factory=dict)
+
+    def scored(self, source: str) -> Scored:
+        """The scores of a method or baseline.
+
+        Raises:
+            ConfigError: a baseline that is not at hand.
+        """
+        if source not in self._scored:
+            own: dict[str, Callable[[], Scored]] = {
+                "samples": self._samples,
+                "beam": self._beam,
+                "towers": self._towers,
+                "likelihood": self._likelihood,
+                "fused": self._fused,
+            }
+            self._scored[source] = own[source]() if source in own else self._baseline(source)
+        return self._scored[source]
+
+    def uncorrected(self, source: str) -> Scores:
+        """The scores of a source, likelihoods as they are: log p(item | history) in nats.
+
+        Raises:
+            ConfigError: a baseline that is not at hand.
+        """
+        likelihoods = {"beam": self._found_by_beam, "likelihood": self._candidate_likelihoods}
+        return likelihoods[source]() if source in likelihoods else self.scored(source).scores
+
+    def generations(self) -> list[list[Generation]]:
+        """What the model writes for each history: its distinct texts, the most probable first."""
+        draws = sample(
+            self.lm, self._prompts(), self.index.encoder.end_id, self.settings.sampling, self.index.trie, self.progress
+        )
+        return [self._distinct_texts(of_user) for of_user in draws]
+
+    def _samples(self) -> Scored:
+        grounded = [
+            Grounding(self.index.bm25, generations, self.settings.epsilon) for generations in self.generations()
+        ]
+        scores = np.stack([of_user.scores for of_user in grounded]) if grounded else self._nothing()
+        return Scored(scores, lambda user, column: grounded[user].trace(column))
+
+    def _beam(self) -> Scored:
+        return self._corrected(self._found_by_beam())
+
+    def _likelihood(self) -> Scored:
+        return self._corrected(self._candidate_likelihoods())
+
+    def _found_by_beam(self) -> Scores:
+        """(H, I) log p(item | history) of the items that the beam finds, in nats; ``-inf`` of others."""
+        beam = self.settings.beam
+        found = beam_search(
+            self.lm, self._prompts(), self.index.trie, beam.width, beam.batch_users, beam.memory_gb, self.progress
+        )
+        scores = self._nothing()
+        for row, items in zip(scores, found, strict=True):
+            row[[item.column for item in items]] = [item.log_prob for item in items]
+        return scores
+
+    def _candidate_likelihoods(self) -> Scores:
+        """(H, I) log p(item | history) of all candidates, in nats; ``-inf`` of other items."""
+        candidates = self._candidates()
+        limits = self.settings.candidates
+        found = score_items(
+            self.lm,
+            self._prompts(),
+            self.index.trie,
+            candidates,
+            limits.batch_users,
+            limits.memory_gb,
+            self.progress,
+        )
+        scores = self._nothing()
+        for row, columns, log_probs in zip(scores, candidates, found, strict=True):
+            row[columns] = log_probs
+        return scores
+
+    def _towers(self) -> Scored:
+        encoder, columns = self.index.encoder, self.index.catalogue.columns
+        users = user_vectors(self.lm, [encoder.prompt(columns(history.item_ids)) for history in self.histories])
+        vectors = self.index.vectors
+        if vectors.search == "exact":
+            return Scored(vectors.scores(users).astype(np.float64))
+        scores = self._nothing()
+        for row, near, reached in zip(scores, *vectors.top(users, vectors.settings.candidates), strict=True):
+            row[near[near >= 0]] = reached[near >= 0]
+        return Scored(scores)
+
+    def _fused(self) -> Scored:
+        fusion = self.settings.fusion
+        used = {name: weight for name, weight in fusion.weights.items() if weight}
+        parts = [self.scored(name) for name in used]
+        rows = [
+            fuse([part.scores[user] for part in parts], list(used.values()), fusion)
+            for user in range(len(self.histories))
+        ]
+        scores = np.stack(rows) if rows else self._nothing()
+        return Scored(
+            scores, lambda user, column: next(filter(None, (part.trace(user, column) for part in parts)), None)
+        )
+
+    def _baseline(self, name: str) -> Scored:
+        if name not in self.baselines:
+            raise ConfigError(f"{name} learns from a domain's purchases: name the domain with --data")
+        baseline = self.baselines[name]
+        ranked = baseline.score(self.histories)
+        # It was fitted on a domain's catalogue; of items that came later it knows nothing.
+        places = self.index.catalogue.positions
+        both = [(places[item], column) for column, item in enumerate(baseline.catalogue.ids) if item in places]
+        scores = self._nothing()
+        if both:
+            here, there = np.array(both).T
+            scores[:, here] = ranked[:, there]
+        return Scored(scores)
+
+    def _candidates(self) -> list[list[int]]:
+        chosen = self.settings.candidates
+        parts = [self.scored(source).scores for source in chosen.sources]
+        return [
+            np.unique(np.concatenate([top_k(part[user], chosen.each) for part in parts])).tolist()
+            for user in range(len(self.histories))
+        ]
+
+    def _corrected(self, log_probs: Scores) -> Scored:
+        catalogue = self.index.catalogue
+
+        def trace(user: int, column: int) -> Trace | None:
+            log_prob = float(log_probs[user, column])
+            return None if log_prob == -np.inf else Trace(catalogue.texts[column], log_prob, 1.0)
+
+        return Scored(corrected(log_probs, self.index, self.settings.correction), trace)
+
+    def _distinct_texts(self, draws: Iterable[Draw]) -> list[Generation]:
+        found: dict[str, Generation] = {}
+        for draw in draws:
+            ended = draw.token_ids[-1] == self.index.encoder.end_id
+            tokens = draw.token_ids[:-1] if ended else draw.token_ids
+            text = one_line(self.tokenizer.decode(tokens, skip_special_tokens=True))
+            best = found.get(text)
+            # Two token sequences may spell one text; the likelier, which comes first, stands for both.
+            if best is None:
+                found[text] = Generation(text, draw.token_ids, draw.log_prob, draw.count)
+            else:
+                found[text] = Generation(text, best.token_ids, best.log_prob, best.count + draw.count)
+        return list(found.values())
+
+    def _prompts(self) -> list[Prompt]:
+        return [self.index.prompt(history) for history in self.histories]
+
+    def _nothing(self) -> Scores:
+        return np.full((len(self.histories), len(self.index.catalogue)), -np.inf)
+
+
+def corrected(log_probs: Scores, index: CatalogueIndex, settings: CorrectionSettings) -> Scores:
+    """Log-probabilities (H, I) less what makes an item likely for everyone; see ``CorrectionSettings``."""
+    scores = log_probs
+    if settings.prior:
+        scores = scores - settings.prior * index.priors
+    return scores / index.token_counts**settings.length if settings.length else scores

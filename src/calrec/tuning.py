@@ -1,0 +1,163 @@
+"""Settings of inference that are chosen on validation: how likelihoods are corrected, and how methods are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from calrec.data.store import Domain
+from calrec.errors import ConfigError
+from calrec.evaluation import sample_users
+from calrec.metrics import ranking_metrics, ranks_by_id, standard_errors
+from calrec.pipeline import CALRec, InferenceSettings
+from calrec.pipeline.methods import Scores, corrected
+from calrec.pipeline.settings import CorrectionSettings
+from calrec.protocol import exclude_last
+from calrec.records import History
+from calrec.retrieval import gains
+
+#: What is tried. The first of equals is kept, so no correction and equal weights stay unless something is better.
+PRIORS, LENGTHS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (0.0, 0.5, 1.0)
+WEIGHTS = (1.0, 0.0, 0.25, 0.5, 2.0, 4.0)
+ROUNDS = 3
+GOAL = "ndcg@10"
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """What some settings reach on the validation users; ``method`` says which they are."""
+
+    method: str
+    metrics: Mapping[str, float]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen.
+
+    Attributes:
+        settings: with it; the method stays as it was.
+        rows: every source by itself, with and without the correction, and the fusion.
+        users: how many were looked at.
+    """
+
+    settings: InferenceSettings
+    rows: tuple[Row, ...]
+    users: int
+
+
+def tune(recommender: CALRec, domain: Domain, sources: Sequence[str], users: int | None = None) -> Tuned:
+    """Choose correction and fusion weights by NDCG@10 over users of the validation split.
+
+    Every source ranks every user once; what is tried afterwards is arithmetic. Kept in memory: 8 bytes for every user,
+    item and source.
+
+    Args:
+        recommender: over the domain's catalogue; what its settings say of each source is taken as it is.
+        domain: whose validation split.
+        sources: methods and baselines to join, at least two.
+        users: a fixed sample of so many; None takes all.
+
+    Raises:
+        ConfigError: fewer than two sources, or more users than there are.
+    """
+    if len(set(sources)) < 2:
+        raise ConfigError(f"there is nothing to join in {', '.join(sources) or 'no source'}: name two sources or more")
+    examples = sample_users(domain.split("valid"), users)
+    histories = [History(example.user_id, example.history) for example in examples]
+    targets = np.array([domain.catalogue.positions.get(example.target, -1) for example in examples])
+    trial = _Trial(recommender, histories, targets)
+    raw = trial.raw(sources)
+
+    plain = recommender.settings.correction
+    likely = [source for source in ("likelihood", "beam") if source in raw]
+    correction = trial.best_correction(raw[likely[0]]) if likely else plain
+    rows = []
+    for source, scores in raw.items():
+        tried = dict.fromkeys([CorrectionSettings(), correction]) if source in likely else [None]
+        for how in tried:
+            label = source if how is None or how == CorrectionSettings() else f"{source}, corrected"
+            rows.append(trial.row(label, scores if how is None else trial.corrected(scores, how)))
+    ready = {source: trial.corrected(raw[source], correction) if source in likely else raw[source] for source in raw}
+    weights = trial.best_weights(ready)
+    fusion = recommender.settings.fusion.model_copy(update={"weights": weights})
+    rows.append(trial.row("fused", trial.joined(trial.gains(ready), list(weights.values()))))
+    settings = recommender.settings.model_copy(update={"correction": correction, "fusion": fusion})
+    return Tuned(settings, tuple(rows), len(examples))
+
+
+class _Trial:
+    """Validation users, ranked in many ways."""
+
+    def __init__(self, recommender: CALRec, histories: Sequence[History], targets: NDArray[np.int64]) -> None:
+        self._recommender = recommender
+        self._histories, self._targets = histories, targets
+
+    def raw(self, sources: Iterable[str]) -> dict[str, Scores]:
+        """source -> (U, I) scores, likelihoods without a correction; last items are taken out."""
+        parts: dict[str, list[Scores]] = {source: [] for source in sources}
+        starts = range(0, len(self._histories), _BATCH)
+        for start in track(starts, "validation users", transient=True):
+            request = self._recommender.request(self._histories[start : start + _BATCH])
+            for source, scores in parts.items():
+                scores.append(request.uncorrected(source))
+        joined = {source: np.concatenate(scores) for source, scores in parts.items()}
+        if self._recommender.card.exclude_last:
+            for table in joined.values():
+                exclude_last(table, self._recommender.catalogue, self._histories)
+        return joined
+
+    def row(self, method: str, scores: Scores) -> Row:
+        ranks = ranks_by_id(scores, self._targets)
+        return Row(method, ranking_metrics(ranks), standard_errors(ranks))
+
+    def corrected(self, scores: Scores, settings: CorrectionSettings) -> Scores:
+        return corrected(scores, self._recommender.index, settings)
+
+    def best_correction(self, scores: Scores) -> CorrectionSettings:
+        tried = [CorrectionSettings(prior=prior, length=length) for prior, length in product(PRIORS, LENGTHS)]
+        return max(tried, key=lambda settings: self._reached(self.corrected(scores, settings)))
+
+    def best_weights(self, ready: Mapping[str, Scores]) -> dict[str, float]:
+        """One weight after the other, a few rounds, beginning with equal ones."""
+        parts = self.gains(ready)
+        weights = [1.0] * len(parts)
+        for _ in range(ROUNDS):
+            before = list(weights)
+            for place in range(len(weights)):
+                tried = [[*weights[:place], weight, *weights[place + 1 :]] for weight in (weights[place], *WEIGHTS)]
+                weights = max(filter(any, tried), key=lambda chosen: self._reached(self.joined(parts, chosen)))
+            if weights == before:
+                break
+        return dict(zip(ready, weights, strict=True))
+
+    def gains(self, ready: Mapping[str, Scores]) -> NDArray[np.float64]:
+        """(M, U, I) what every source adds to an item at weight 1."""
+        return np.stack([gains(scores, self._recommender.settings.fusion) for scores in ready.values()])
+
+    def joined(self, parts: NDArray[np.float64], weights: Sequence[float]) -> Scores:
+        scores = np.tensordot(np.array(weights), parts, axes=1)
+        return np.where((parts[np.array(weights) > 0] > 0).any(axis=0), scores, -np.inf)
+
+    def _reached(self, scores: Scores) -> float:
+        return ranking_metrics(ranks_by_id(scores, self._targets), ks=(10,))[GOAL]
+
+
+def chosen_by(tuned: Tuned, domain: Domain) -> dict[str, Any]:
+    """What is written beside the settings: on whom they were chosen, and what they reached there."""
+    return {
+        "domain": domain.name,
+        "split_hash": domain.split_hash,
+        "split": "valid",
+        "users": tuned.users,
+        "goal": GOAL,
+        "reached": {row.method: row.metrics for row in tuned.rows},
+    }

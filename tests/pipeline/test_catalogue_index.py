@@ -1,0 +1,91 @@
+"""A catalogue that changes: equal to one made anew, while requests in flight keep theirs."""
+
+import numpy as np
+import pytest
+
+from calrec import CALRec
+from calrec.errors import DataError
+from calrec.pipeline import InferenceSettings
+from calrec.records import Item
+
+EVERYTHING = InferenceSettings.model_validate(
+    {
+        "method": "fused",
+        "sampling": {"n": 4, "max_new_tokens": 12},
+        "correction": {"prior": 0.5},
+        "fusion": {"weights": {"samples": 1, "beam": 1, "towers": 1}},
+    }
+)
+NEW = (Item("a0", {"title": "jam 10"}), Item("i3", {"title": "kale 11"}), Item("i40", {"title": "lemon 12"}))
+
+
+@pytest.fixture
+def recommender(tiny_run):
+    return CALRec.from_pretrained(tiny_run, settings=EVERYTHING)
+
+
+def shown(recommender):
+    (ranking,) = recommender.recommend([["i0", "i2"]], k=20)
+    return [(place.item_id, place.text, pytest.approx(place.score)) for place in ranking]
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_a_changed_catalogue_is_one_made_anew(recommender, tiny_run, asked_before):
+    if asked_before:  # else nothing is there that must be kept up
+        recommender.recommend([["i0"]])
+    recommender.add_items(NEW)
+    recommender.remove_items(["i5", "i7"])
+    kept = {item.item_id: item for item in recommender.catalogue.items}
+    assert sorted(kept) == ["a0", "i0", "i1", "i2", "i3", "i4", "i40", "i6", "i8"]
+    anew = CALRec.from_pretrained(tiny_run, recommender.catalogue, EVERYTHING)
+    assert shown(recommender) == shown(anew)
+    assert kept["i3"].title == "kale 11"
+    assert {"a0", "i40"} & {item_id for item_id, *_ in shown(recommender)}
+
+
+def test_only_new_texts_are_read(recommender, monkeypatch):
+    recommender.recommend([["i0"]])
+    read = []
+    monkeypatch.setattr(
+        "calrec.pipeline.catalogue_index.item_vectors",
+        lambda lm, items: read.extend(items) or np.eye(len(items), recommender.lm.config.hidden_size, dtype=np.float32),
+    )
+    recommender.add_items([*NEW, *recommender.catalogue.items[:3]])
+    assert len(read) == 3
+
+
+def test_a_request_in_flight_keeps_its_catalogue(recommender):
+    request = recommender.request([["i5", "i7"]])
+    recommender.remove_items(["i5", "i7"])
+    assert request.scored("fused").scores.shape == (1, 9)
+    with pytest.raises(DataError, match="'i5' is no id"):
+        recommender.recommend([["i5"]])
+
+
+def test_what_cannot_be_changed_changes_nothing(recommender):
+    before = recommender.index
+    with pytest.raises(DataError, match="'i99' is not in the catalogue"):
+        recommender.remove_items(["i1", "i99"])
+    with pytest.raises(DataError, match="keep at least one item"):
+        recommender.remove_items(recommender.catalogue.ids)
+    with pytest.raises(DataError, match="item x: its text ''"):
+        recommender.add_items([Item("x", {"title": "  "})])
+    assert recommender.index is before
+
+
+def test_vectors_are_kept_with_the_run_and_known_again(tiny_run, monkeypatch):
+    towers = InferenceSettings(method="towers")
+    first = CALRec.from_pretrained(tiny_run, settings=towers).recommend([["i0"]])
+    assert list((tiny_run / "vectors").glob("*/vectors.npy"))
+
+    def unwanted(*_):
+        raise AssertionError("they are kept")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("calrec.pipeline.catalogue_index.item_vectors", unwanted)
+        assert CALRec.from_pretrained(tiny_run, settings=towers).recommend([["i0"]]) == first
+    # Other texts have other vectors, in a folder of their own.
+    other = CALRec.from_pretrained(tiny_run, settings=towers)
+    other.add_items(NEW)
+    CALRec.from_pretrained(tiny_run, other.catalogue, towers).recommend([["i0"]])
+    assert len(list((tiny_run / "vectors").glob("*/vectors.npy"))) == 2

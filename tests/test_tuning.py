@@ -1,0 +1,97 @@
+"""Weights and corrections that are chosen on validation, and that evaluation then reaches."""
+
+import numpy as np
+import pytest
+
+from calrec import CALRec
+from calrec.errors import ConfigError
+from calrec.evaluation import evaluate
+from calrec.pipeline import InferenceSettings
+from calrec.pipeline.methods import Request
+from calrec.pipeline.settings import CorrectionSettings
+from calrec.pipeline.tuned import load_inference, save_inference
+from calrec.tuning import chosen_by, tune
+
+SOURCES = ("samples", "beam", "likelihood", "item-knn")
+
+
+@pytest.fixture
+def recommender(tiny_run, tiny_domain):
+    values = {
+        "method": "fused",
+        "sampling": {"n": 4, "max_new_tokens": 12},
+        "beam": {"width": 5},
+        "fusion": {"weights": dict.fromkeys(SOURCES, 1.0)},
+    }
+    return CALRec.for_domain(tiny_run, tiny_domain, InferenceSettings.model_validate(values))
+
+
+def test_what_was_reached_is_what_evaluation_then_finds(recommender, tiny_run, tiny_domain, tmp_path):
+    tuned = tune(recommender, tiny_domain, SOURCES)
+    reached = {row.method: row.metrics for row in tuned.rows}
+    assert {"samples", "beam", "likelihood", "item-knn", "fused"} <= set(reached)
+    assert reached["fused"]["ndcg@10"] >= max(metrics["ndcg@10"] for metrics in reached.values())
+    save_inference(tiny_run, tuned.settings, chosen_by(tuned, tiny_domain))
+    settings = load_inference(tiny_run)
+    assert settings == tuned.settings
+    for method in ("fused", "samples", "beam"):
+        chosen = CALRec.for_domain(tiny_run, tiny_domain, settings.model_copy(update={"method": method}))
+        result = evaluate(chosen, tiny_domain, "valid", tmp_path / method)
+        plain = method if settings.correction == CorrectionSettings() or method != "beam" else f"{method}, corrected"
+        assert result.summary.metrics.by_id["ndcg@10"] == pytest.approx(reached[plain]["ndcg@10"])
+
+
+@pytest.fixture
+def knowing(monkeypatch, recommender):
+    """Made-up sources: ``samples`` never knows, ``towers`` always does, ``beam`` after the right correction."""
+    index = recommender.index
+    priors = np.linspace(-9, -1, len(index.catalogue))
+    vars(index)["priors"] = priors
+
+    def uncorrected(request, source):
+        scores = np.zeros((len(request.histories), len(index.catalogue)))
+        for row, history in zip(scores, request.histories, strict=True):
+            # The tiny domain's users walk a ring with a step of their own.
+            step = 1 + int(history.user_id[1:]) % 2
+            target = (int(history.item_ids[-1][1:]) + step) % len(row)
+            row[target] = -2 if source == "samples" else 1
+            if source == "beam":
+                row += 0.5 * priors
+        return scores
+
+    monkeypatch.setattr(Request, "uncorrected", uncorrected)
+
+
+def test_the_source_that_knows_is_trusted(knowing, recommender, tiny_domain):
+    tuned = tune(recommender, tiny_domain, ["samples", "towers"])
+    weights = tuned.settings.fusion.weights
+    assert weights["towers"] > weights["samples"]
+    assert {row.method: row.metrics["recall@1"] for row in tuned.rows}["fused"] == 1
+
+
+def test_the_correction_that_was_missing_is_found(knowing, recommender, tiny_domain):
+    tuned = tune(recommender, tiny_domain, ["beam", "samples"])
+    assert tuned.settings.correction.prior == 0.5
+    reached = {row.method: row.metrics["recall@1"] for row in tuned.rows}
+    assert reached["beam"] < reached["beam, corrected"] == 1
+
+
+def test_nothing_better_leaves_everything_as_it_was(monkeypatch, recommender, tiny_domain):
+    monkeypatch.setattr(Request, "uncorrected", lambda request, source: np.full((len(request.histories), 9), -np.inf))
+    vars(recommender.index)["priors"] = np.zeros(9)
+    tuned = tune(recommender, tiny_domain, ["beam", "samples"])
+    assert tuned.settings.correction == CorrectionSettings()
+    assert dict(tuned.settings.fusion.weights) == {"beam": 1.0, "samples": 1.0}
+
+
+def test_a_sample_of_users_and_one_source(recommender, tiny_domain):
+    assert tune(recommender, tiny_domain, ["samples", "item-knn"], users=5).users == 5
+    with pytest.raises(ConfigError, match="nothing to join in samples"):
+        tune(recommender, tiny_domain, ["samples", "samples"])
+
+
+def test_a_damaged_file_is_named(tiny_run):
+    assert load_inference(tiny_run, ["method=beam"]).method == "beam"
+    (tiny_run / "inference.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"inference\.json cannot be read .* call calrec tune again"):
+        load_inference(tiny_run)
