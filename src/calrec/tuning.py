@@ -27,7 +27,7 @@ PRIORS, LENGTHS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (0.0, 0.5, 1.0)
 WEIGHTS = (1.0, 0.0, 0.25, 0.5, 2.0, 4.0)
 ROUNDS = 3
 GOAL = "ndcg@10"
-_BATCH = 16
+_BATCH = 32
 
 
 @dataclass(frozen=True)
