@@ -19,8 +19,8 @@ from calrec.generation.passes import Nodes, grow_and_score, log_probs
 from calrec.generation.prefill import check_prompts, inference
 from calrec.generation.trie import ItemTrie
 
-# Nodes of a user in one pass: enough for the beam and for nearly all items that it finds at once.
-_NODES = 256
+# Nodes of a user in one pass, in beams: the beam itself, and the rest of some items.
+_BEAMS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def beam_search(
         return [_ranked(np.arange(len(trie)), of_user, width) for of_user in scores]
     check_prompts(lm, prompts, trie.longest)
     kept = trie.undetermined(width) + trie.longest
-    nodes = nodes_at_once(lm, prompts, memory_gb, kept, most=max(_NODES, 2 * width))
+    nodes = nodes_at_once(lm, prompts, memory_gb, kept, most=_BEAMS * width)
     batches = user_batches(lm, prompts, batch_users, memory_gb, kept + nodes, nodes)
     with inference(lm), forest_attention(lm):
         return in_batches(

@@ -11,9 +11,8 @@ from transformers import PreTrainedModel
 from calrec.errors import ConfigError
 from calrec.generation.draws import Prompt
 
-# Arrays of a node's size that live at once: activations of the hidden width and of the feed-forward's, of which one
-# layer's are kept; and the arithmetic on its logits, in float32 beside the model's own.
-_HIDDEN, _INTERMEDIATE, _FLOATS = 12, 3, 2
+# Arrays that live at once for each token: of the hidden width and of the feed-forward's, all of one layer.
+_HIDDEN, _INTERMEDIATE = 12, 3
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Footprint:
         column: keys and values of one token, in all layers.
         cell: one node's attention to one column.
         token: activations of one token in a pass.
-        logits: of one node over the whole vocabulary.
+        logits: of one node over the whole vocabulary: the model's, and in float32 for what is computed of them.
     """
 
     column: int
@@ -42,7 +41,7 @@ class Footprint:
         # A quarter more: keys and values grow ahead of what is needed.
         column = 2 * config.num_hidden_layers * groups * head_size * size * 5 // 4
         token = (_HIDDEN * config.hidden_size + _INTERMEDIATE * config.intermediate_size) * size
-        return cls(column, heads * (1 + size) + 2, token, config.vocab_size * (size + 4 * _FLOATS))
+        return cls(column, heads * (1 + size) + 2, token, config.vocab_size * (size + 4))
 
     def peak(self, prompt: int, columns: int, nodes: int) -> int:
         """Bytes of a user with ``prompt`` tokens and then at most ``columns`` more, ``nodes`` of them in one pass.
