@@ -5,12 +5,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from calrec.errors import DataError
 from calrec.retrieval import Bm25Index, Bm25Settings
+from calrec.retrieval.pruned import Scorer
 
 TEXTS = [
     "Title: A 3 Pack of Red Apples",
@@ -19,6 +20,7 @@ TEXTS = [
     "",
     "Title: Größe 3/8 in. screw",
 ]
+ZIPF = np.random.default_rng(7)
 short_texts = st.lists(st.sampled_from(["a", "the", "red", "3", "Apple", "x1"]), max_size=6).map(" ".join)
 
 
@@ -48,6 +50,60 @@ def test_scores_equal_the_direct_formula(texts, query, k1, b):
     assert not scores[1].any()
 
 
+def in_total_order(scores, k):
+    """Columns of the k best, score first, then column; what scores nothing has no place."""
+    return sorted((column for column in range(len(scores)) if scores[column] > 0), key=lambda i: (-scores[i], i))[:k]
+
+
+@given(st.lists(short_texts, min_size=1, max_size=30), st.lists(short_texts, max_size=3), st.integers(1, 12))
+def test_top_equals_sorting_the_direct_formula(texts, queries, k):
+    columns, scores = Bm25Index(texts).top(queries, k)
+    assert columns.shape == scores.shape == (len(queries), k)
+    assert (columns.dtype, scores.dtype) == (np.int64, np.float32)
+    for row, query in enumerate(queries):
+        expected = np.float32(direct(texts, query, 1.5, 0.75))
+        best = in_total_order(expected, k)
+        none = k - len(best)
+        assert columns[row].tolist() == best + [-1] * none
+        np.testing.assert_array_equal(scores[row], [*expected[best], *[0] * none])
+
+
+def made_up_titles(items, vocabulary=3000):
+    """Titles by Zipf's law, some of them given twice."""
+    drawn = ZIPF.zipf(1.2, (items, 9)) % vocabulary
+    titles = [" ".join(f"w{word}" for word in row[: 3 + row[0] % 7]) for row in drawn]
+    return [*titles, *titles[::5]]
+
+
+@pytest.mark.parametrize("k", [1, 10, 500])
+def test_top_equals_sorting_all_scores_where_common_words_are_skipped(k):
+    texts = made_up_titles(5000)
+    index = Bm25Index(texts)
+    queries = [*texts[:40], "w1", "w1 w2 w3", "w1 w2 w2999 w17 zebra", *(text + " " + text for text in texts[40:50])]
+    columns, scores = index.top(queries, k)
+    for row, all_scores in enumerate(index.scores(queries)):
+        best = in_total_order(all_scores, k)
+        assert columns[row, : len(best)].tolist() == best
+        np.testing.assert_array_equal(scores[row, : len(best)], all_scores[best])
+        assert (columns[row, len(best) :] == -1).all()
+
+
+def test_common_words_are_looked_up_and_not_gone_through(monkeypatch):
+    gone_through = []
+    by_word = Scorer.by_word
+
+    def watched(*arguments):
+        columns, gains = by_word(*arguments)
+        gone_through.append(len(columns))
+        return columns, gains
+
+    monkeypatch.setattr(Scorer, "by_word", watched)
+    texts = [f"title pack model{number // 4} part{number // 20}" for number in range(2000)]
+    columns, _ = Bm25Index(texts).top(["title pack model7 part1"], 4)
+    assert columns.tolist() == [[28, 29, 30, 31]]
+    assert max(gone_through) <= 20
+
+
 def test_short_words_numbers_and_common_words_count():
     scores = Bm25Index(TEXTS).scores(["3", "the", "a", "title"])
     assert np.flatnonzero(scores[0]).tolist() == [0, 4]
@@ -75,7 +131,94 @@ def test_matched_words_come_in_the_order_of_the_item():
     assert index.matched_words("zebra", 0) == ()
 
 
+def assert_same_index(one, other):
+    """All that they hold, bit by bit."""
+    arrays, expected = one._postings.arrays, other._postings.arrays
+    assert arrays.keys() == expected.keys()
+    for name, array in arrays.items():
+        assert array.dtype == expected[name].dtype, name
+        np.testing.assert_array_equal(array, expected[name], name)
+
+
+@st.composite
+def changes(draw):
+    """Old texts, where each new column comes from, and the added texts."""
+    old = draw(st.lists(short_texts, min_size=1, max_size=8))
+    kept = [column for column in range(len(old)) if draw(st.booleans())]
+    new_words = short_texts | st.sampled_from(["zebra", "aardvark red", "größe größe"])
+    added = draw(st.lists(new_words, min_size=0 if kept else 1, max_size=5))
+    origin = list(kept)
+    for _ in added:
+        origin.insert(draw(st.integers(0, len(origin))), -1)
+    return old, np.array(origin), added
+
+
+@given(changes())
+@example((["a b", "c"], np.array([1, -1]), ["a a d"]))
+def test_a_changed_index_equals_one_made_anew(change):
+    old, origin, added = change
+    incoming = iter(added)
+    new = [old[column] if column >= 0 else next(incoming) for column in origin]
+    before, fresh = Bm25Index(old), Bm25Index(new)
+    changed = before.changed(origin, added)
+    assert_same_index(changed, fresh)
+    assert_same_index(before, Bm25Index(old))
+    np.testing.assert_array_equal(changed.scores([*new, "a red"]), fresh.scores([*new, "a red"]))
+
+
+def test_many_changes_of_an_opened_index(tmp_path):
+    texts = made_up_titles(300, vocabulary=500)
+    Bm25Index(texts).save(tmp_path / "index")
+    index = Bm25Index.load(tmp_path / "index")
+    for step in range(5):
+        origin = np.delete(np.arange(len(texts)), [step, 40 + step])
+        origin = np.insert(origin, [0, 100], -1)
+        added = [f"w1 new{step}", texts[7]]
+        incoming = iter(added)
+        texts = [texts[column] if column >= 0 else next(incoming) for column in origin]
+        index = index.changed(origin, added)
+    assert_same_index(index, Bm25Index(texts))
+
+
+@pytest.mark.parametrize("texts", [TEXTS, ["", "--"], ["ha " * 300, "ha"]])
+def test_a_saved_index_opens_equal_and_mapped(tmp_path, texts):
+    settings = Bm25Settings(k1=0.9, b=0.4)
+    saved = Bm25Index(texts, settings)
+    Bm25Index(["another"]).save(tmp_path / "index")
+    saved.save(tmp_path / "index")
+    opened = Bm25Index.load(tmp_path / "index", settings)
+    assert_same_index(opened, saved)
+    assert all(not array.flags.owndata for array in opened._postings.arrays.values())
+    assert [file.suffix for file in (tmp_path / "index").iterdir()] == [".npy"] * len(opened._postings.arrays)
+    np.testing.assert_array_equal(opened.scores(texts), saved.scores(texts))
+    assert [opened.matched_words("ha 3 red", column) for column in range(len(texts))] == [
+        saved.matched_words("ha 3 red", column) for column in range(len(texts))
+    ]
+
+
+def test_a_folder_that_is_no_index(tmp_path):
+    with pytest.raises(DataError, match=r"no whole BM25 index.*build it anew"):
+        Bm25Index.load(tmp_path / "nothing")
+    Bm25Index(TEXTS).save(tmp_path / "index")
+    (tmp_path / "index" / "counts.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match="no whole BM25 index"):
+        Bm25Index.load(tmp_path / "index")
+
+
+def test_wrong_changes():
+    index = Bm25Index(["a", "b"])
+    with pytest.raises(DataError, match="at least one text"):
+        index.changed(np.array([], dtype=np.int64), [])
+    with pytest.raises(ValueError, match="1 new items, but 0 texts"):
+        index.changed(np.array([0, -1]), [])
+    for origin in ([1, 0], [0, 0], [0, 2]):
+        with pytest.raises(ValueError, match="ascending"):
+            index.changed(np.array(origin), [])
+
+
 def test_wrong_input():
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        Bm25Index(["a"]).top(["a"], 0)
     with pytest.raises(DataError, match="at least one text"):
         Bm25Index([])
     with pytest.raises(ValidationError):

@@ -1,20 +1,22 @@
-"""BM25 of short texts over a catalogue; bm25s does the arithmetic."""
+"""BM25 of short texts over a catalogue, exact at a million items."""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
+from calrec.retrieval.postings import Postings
+from calrec.retrieval.pruned import Query, Scorer, best
+from calrec.retrieval.vocabulary import words
 from calrec.settings import Settings
-
-# Titles live on sizes and model numbers, so words of one character count, and no word is a stop word.
-_WORD = re.compile(r"\w+")
 
 
 class Bm25Settings(Settings):
@@ -29,11 +31,6 @@ class Bm25Settings(Settings):
     b: float = Field(default=0.75, ge=0, le=1)
 
 
-def words(text: str) -> list[str]:
-    """The lower-cased words of a text, in its order: runs of letters, digits and underscores."""
-    return _WORD.findall(text.lower())
-
-
 class Bm25Index:
     """BM25 of the catalogue's texts, in the variant of Lucene.
 
@@ -43,6 +40,7 @@ class Bm25Index:
 
     with n_w the number of items that have w, f_iw how often item i has it and l_i the words of item i. Its inverse
     document frequency is positive, so a word that most items share (a brand, "pack") never counts against them.
+    The sum is made in float64 and then rounded, so that only what is equal is a tie.
 
     Args:
         texts: the catalogue's texts; the place of a text is the item's column.
@@ -53,30 +51,140 @@ class Bm25Index:
     """
 
     def __init__(self, texts: Sequence[str], settings: Bm25Settings | None = None) -> None:
-        if not texts:
+        self._use(Postings.of(texts), settings or Bm25Settings())
+
+    @classmethod
+    def load(cls, folder: Path, settings: Bm25Settings | None = None) -> Bm25Index:
+        """Open what ``save`` wrote, mapped into memory: only what queries need is ever read.
+
+        Args:
+            folder: that was written.
+            settings: the constants; those of the index that was saved do not matter.
+
+        Raises:
+            DataError: there is no such index.
+        """
+        try:
+            arrays = {file.stem: np.asarray(np.load(file, mmap_mode="r")) for file in folder.glob("*.npy")}
+            return cls._of(Postings.of_arrays(arrays), settings or Bm25Settings())
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise DataError(f"{folder} is no whole BM25 index ({error!r}): remove it and build it anew") from None
+
+    @classmethod
+    def _of(cls, postings: Postings, settings: Bm25Settings) -> Bm25Index:
+        index = cls.__new__(cls)
+        index._use(postings, settings)
+        return index
+
+    def _use(self, postings: Postings, settings: Bm25Settings) -> None:
+        if not len(postings.texts):
             raise DataError("BM25 needs a catalogue of at least one text, got none: prepare a domain that has items")
-        self.settings = settings or Bm25Settings()
-        self._documents = [words(text) for text in texts]
-        self._index = bm25s.BM25(method="lucene", k1=self.settings.k1, b=self.settings.b)
-        self._vocabulary: dict[str, int] = {}
+        self.settings = settings
         # A catalogue without a single word has no mean length; nothing matches it.
-        if any(self._documents):
-            self._index.index(self._documents, show_progress=False, create_empty_token=False)
-            self._vocabulary = self._index.vocab_dict
+        self._mean_length = float(postings.texts.starts[-1]) / len(postings.texts) or 1.0
+        self._postings = postings
 
     def __len__(self) -> int:
-        return len(self._documents)
+        return len(self._postings.texts)
+
+    def save(self, folder: Path) -> None:
+        """Write the index, whole or not at all, as plain ``.npy`` files.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        with beside(folder) as fresh:
+            for name, array in self._postings.arrays.items():
+                np.save(fresh / f"{name}.npy", array, allow_pickle=False)
+            take_place(fresh, folder)
+
+    def changed(self, origin: NDArray[np.int64], added: Sequence[str]) -> Bm25Index:
+        """The index of another catalogue, equal to one made from all its texts; this one stays as it is.
+
+        Args:
+            origin: for every new column its old column, or -1 where the item is new: (I of the new one,). Items that
+                stay keep their order.
+            added: the texts of the new items, in the order of their columns.
+
+        Raises:
+            DataError: no item would be left.
+            ValueError: ``origin`` and ``added`` do not fit together, or not this index.
+        """
+        kept = origin[origin >= 0]
+        if len(kept) + len(added) != len(origin):
+            raise ValueError(f"origin has {len(origin) - len(kept)} new items, but {len(added)} texts are added")
+        if np.any(np.diff(kept) <= 0) or np.any(kept >= len(self)):
+            raise ValueError(f"origin must name old columns below {len(self)} in ascending order")
+        return self._of(self._postings.changed(origin, added), self.settings)
 
     def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """BM25 of every item for every query: shape (len(queries), len(self)), each >= 0; 0 where no word is shared."""
         result = np.zeros((len(queries), len(self)), dtype=np.float32)
-        for row, query in zip(result, queries, strict=True):
-            known = [self._vocabulary[word] for word in words(query) if word in self._vocabulary]
-            if known:
-                row[:] = self._index.get_scores_from_ids(known)
+        scorer = Scorer(self._postings, self._norm, np.float64)
+        for row, query in zip(result, self._queries(queries), strict=True):
+            total = np.zeros(len(self))
+            for place in range(len(query)):
+                columns, gains = scorer.by_word(query, place)
+                np.add.at(total, columns, gains)
+            row[:] = total
         return result
+
+    def top(self, queries: Sequence[str], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k best items of every query in the total order: score first, then column.
+
+        The same as sorting ``scores``, but common words are only looked up at items that rarer ones have brought.
+
+        Args:
+            queries: Q texts.
+            k: places, at least 1.
+
+        Returns:
+            Columns (Q, k) and scores (Q, k). Only items that share a word with the query have a place; where fewer
+            than k do, the columns end with -1 and the scores with 0.
+
+        Raises:
+            ValueError: k is less than 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        columns = np.full((len(queries), k), -1, dtype=np.int64)
+        scores = np.zeros((len(queries), k), dtype=np.float32)
+        scorer = Scorer(self._postings, self._norm, np.float32)
+        level = np.empty(len(self), dtype=np.float32)
+        for row, query in enumerate(self._queries(queries)):
+            found, reached = best(scorer, query, k, level)
+            columns[row, : len(found)] = found
+            scores[row, : len(found)] = reached
+        return columns, scores
 
     def matched_words(self, query: str, column: int) -> tuple[str, ...]:
         """The distinct words that the query shares with the item at ``column``, in the item's order."""
         asked = set(words(query))
-        return tuple(word for word in dict.fromkeys(self._documents[column]) if word in asked)
+        vocabulary = self._postings.vocabulary
+        of_item = [vocabulary[number] for number in self._postings.texts[column]]
+        return tuple(word for word in dict.fromkeys(of_item) if word in asked)
+
+    def _queries(self, texts: Sequence[str]) -> list[Query]:
+        counted = [Counter(words(text)) for text in texts]
+        vocabulary = self._postings.vocabulary
+        numbers = {word: vocabulary.find(word) for word in set().union(*counted)}
+        known = [
+            [(numbers[word], count) for word, count in of_text.items() if numbers[word] is not None]
+            for of_text in counted
+        ]
+        return [self._query(*np.array(of_text, dtype=np.int64).reshape(-1, 2).T) for of_text in known]
+
+    def _query(self, numbers: NDArray[np.int64], counts: NDArray[np.int64]) -> Query:
+        """A query of the words with these numbers, (T,), that has each so often, (T,)."""
+        postings = self._postings
+        holders = postings.columns.starts[numbers + 1] - postings.columns.starts[numbers]
+        weights = counts * np.log(1 + (len(self) - holders + 0.5) / (holders + 0.5))
+        highest = postings.highest[numbers]
+        bounds = weights * (highest / (highest + self._norm(postings.shortest[numbers])))
+        order = np.argsort(-bounds, kind="stable")
+        return Query(numbers[order], weights[order], bounds[order])
+
+    def _norm(self, lengths: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """What stands beside f_iw in the denominator, for texts of some lengths."""
+        k1, b = self.settings.k1, self.settings.b
+        return k1 * (1 - b + b * lengths.astype(np.float64) / self._mean_length)

@@ -1,0 +1,82 @@
+"""The words of texts, and the distinct ones of a catalogue as arrays that need no parsing."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calrec.retrieval.ragged import Ragged
+
+# Titles live on sizes and model numbers, so words of one character count, and no word is a stop word.
+_WORD = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """The lower-cased words of a text, in its order: runs of letters, digits and underscores."""
+    return _WORD.findall(text.lower())
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """V distinct words in the order of their letters; a word's place is its number.
+
+    Attributes:
+        letters: one row of UTF-8 bytes for each word; their order is that of the words.
+    """
+
+    letters: Ragged
+
+    @classmethod
+    def of(cls, ordered: Iterable[str]) -> Vocabulary:
+        encoded = [word.encode() for word in ordered]
+        return cls(Ragged.of_lengths(np.frombuffer(b"".join(encoded), dtype=np.uint8), list(map(len, encoded))))
+
+    def __len__(self) -> int:
+        return len(self.letters)
+
+    def __getitem__(self, number: int) -> str:
+        return self._encoded(number).decode()
+
+    def find(self, word: str) -> int | None:
+        """The number of a word, None where it is not here."""
+        place = self._place(word)
+        return place if place < len(self) and self[place] == word else None
+
+    def changed(
+        self, used: NDArray[np.bool_], added: Vocabulary
+    ) -> tuple[Vocabulary, NDArray[np.int32], NDArray[np.int32]]:
+        """The words that are still used and those that are added.
+
+        Args:
+            used: which of these words stay, (V,); all that are also in ``added`` do.
+            added: words, some of which may be here.
+
+        Returns:
+            The new vocabulary; in it the numbers of the words of this one, (V,), -1 where a word is gone; and the
+            numbers of the words of ``added``.
+        """
+        places = np.array([self._place(added[number]) for number in range(len(added))], dtype=np.int64)
+        known = np.array([self.find(added[number]) is not None for number in range(len(added))], dtype=bool)
+        used = used.copy()
+        used[places[known]] = True
+        origin = np.insert(np.arange(len(self)), places[~known], -1)
+        origin = origin[np.append(used, True)[origin]]  # -1, a new word, finds the True
+        mine = np.full(len(self), -1, dtype=np.int32)
+        mine[origin[origin >= 0]] = np.flatnonzero(origin >= 0)
+        theirs = np.empty(len(added), dtype=np.int32)
+        theirs[known] = mine[places[known]]
+        theirs[~known] = np.flatnonzero(origin < 0)
+        fresh = Vocabulary.of(added[number] for number in np.flatnonzero(~known).tolist())
+        return Vocabulary(self.letters.changed(origin, fresh.letters)), mine, theirs
+
+    def _place(self, word: str) -> int:
+        """The number of the first word that does not stand before this one."""
+        return bisect_left(range(len(self)), word.encode(), key=self._encoded)
+
+    def _encoded(self, number: int) -> bytes:
+        return self.letters[number].tobytes()
