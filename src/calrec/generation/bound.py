@@ -30,4 +30,5 @@ class CatalogueBound:
         node = self._trie.find(tokens)
         if node is None:
             raise ValueError(f"no item begins with the tokens {tokens}")
-        return np.array([token for token, _ in self._trie.children(node)])
+        place = (np.array([value]) for value in (node.first, node.last, node.depth))
+        return self._trie.branches(*place).tokens

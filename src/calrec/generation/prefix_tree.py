@@ -21,13 +21,8 @@ from calrec.generation.settings import SamplingSettings
 class Drafter(Protocol):
     """What guesses how a beginning goes on, so that several positions are verified in one pass."""
 
-    def propose(self, tokens: tuple[int, ...], count: int, depth: int) -> list[tuple[int, int]]:
-        """Guess where ``count`` samples go that have drawn ``tokens``, down to ``depth`` tokens in all.
-
-        Returns:
-            A small tree, parents first; of each node the place of its parent in this list, -1 for the last of
-            ``tokens``, and its token.
-        """
+    def propose(self, tokens: tuple[int, ...], depth: int) -> tuple[int, ...]:
+        """The tokens that may come after ``tokens``, so many that there are at most ``depth`` in all."""
         ...
 
 
@@ -143,9 +138,8 @@ class _Samplers:
             places.append(place)
             nodes.append((branch.user, branch.node, branch.tokens[-1]))
             if self._drafter is not None:
-                depth = self._settings.max_new_tokens - 1
-                for parent, token in self._drafter.propose(branch.tokens, len(branch.samples), depth):
-                    nodes.append((branch.user, -2 - place - parent, token))
+                for token in self._drafter.propose(branch.tokens, self._settings.max_new_tokens - 1):
+                    nodes.append((branch.user, -len(nodes), token))
         users, parents, tokens = zip(*nodes, strict=True)
         columns, self._logits = self._forest.grow([self._rows[user] for user in users], parents, tokens)
         self._guesses = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from calrec.generation.prefill import check_prompts, inference
 from calrec.generation.prefix_tree import sample_tree
 from calrec.generation.rows import sample_rows
 from calrec.generation.settings import SamplingSettings
-from calrec.generation.speculation import EXPECTED, CatalogueDrafter
+from calrec.generation.speculation import CERTAIN, MAJORITY, CatalogueDrafter
 from calrec.generation.trie import ItemTrie
 
 logger = logging.getLogger(__name__)
@@ -87,11 +86,9 @@ def _guide(settings: SamplingSettings, trie: ItemTrie | None) -> _Guide:
             )
         return _Guide(None, None)
     # Where all items of a beginning go on alike, what is bound must follow: that is no guess, and worth one pass.
-    expected = EXPECTED if settings.mode == "draft" else math.inf
+    share = MAJORITY if settings.mode == "draft" else CERTAIN
     drafts = settings.mode == "draft" or settings.bound
-    return _Guide(
-        CatalogueDrafter(trie, expected) if drafts else None, CatalogueBound(trie) if settings.bound else None
-    )
+    return _Guide(CatalogueDrafter(trie, share) if drafts else None, CatalogueBound(trie) if settings.bound else None)
 
 
 def _sample_batch(
