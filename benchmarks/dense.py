@@ -6,7 +6,7 @@ Peer of the exact search: the vectors as one float32 matrix in memory, a product
 graph is held against the exact search of the same index; how much of its top 100 it finds stands beside its time. The
 vectors are made up: noise around 200 centres on a plane of 64 dimensions, all on one side of the origin as a language
 model's are. Resident memory is what opening an index and asking it once adds to a process; the pages of mapped files
-are counted, though the system may drop them, and given apart.
+are counted, though the system may drop them.
 """
 
 from __future__ import annotations
@@ -159,14 +159,14 @@ def asked_once(index: DenseIndex) -> DenseIndex:
     return index
 
 
-def resident(folder: Path, items: int, how: str) -> dict[str, float]:
-    """Megabytes that an index adds to this process: all of them, and those that are its own and no file's."""
+def resident(folder: Path, items: int, how: str) -> float:
+    """Megabytes that an index adds to this process."""
     process = psutil.Process()
-    before = process.memory_full_info()
+    before = process.memory_info().rss
     kept = OPENED[how](folder, items)
-    after = process.memory_full_info()
+    after = process.memory_info().rss
     del kept
-    return {"resident": (after.rss - before.rss) / 1e6, "own": (after.uss - before.uss) / 1e6}
+    return (after - before) / 1e6
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -183,7 +183,7 @@ def on_disk(folder: Path) -> float:
 def compared(row: dict[str, Any]) -> list[Claim]:
     """The claims, on the largest size."""
     items = f"{row['items']:,} items"
-    exact_mb, plain_mb = row["exact_mb"]["resident"], row["plain_mb"]["resident"]
+    exact_mb, plain_mb = row["exact_mb"], row["plain_mb"]
     return [
         Claim.less_is_better(f"exact top {PLACES}, {items}", 1, row["exact_ms"], row["plain_ms"], "ms"),
         Claim.less_is_better(f"memory of the exact search, {items}", 2, exact_mb, plain_mb, "MB"),
@@ -193,7 +193,7 @@ def compared(row: dict[str, Any]) -> list[Claim]:
 
 def line(row: dict[str, Any]) -> str:
     """For people to read."""
-    memory = ", ".join(f"{how} {row[f'{how}_mb']['resident']:.0f}" for how in OPENED)
+    memory = ", ".join(f"{how} {row[f'{how}_mb']:.0f}" for how in OPENED)
     return (
         f"{row['items']:>9,} items: exact {row['exact_ms']:.1f} ms, plain {row['plain_ms']:.1f} ms, graph "
         f"{row['graph_ms']:.1f} ms (recall@{PLACES} {row['graph_recall']:.4f}, made in {row['graph_s']:.1f} s); "
