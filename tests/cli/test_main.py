@@ -130,7 +130,7 @@ def test_the_installed_command_and_the_module_are_this():
 
 
 def test_help_imports_nothing_heavy():
-    heavy = {"torch", "transformers", "polars", "numpy", "scipy", "pydantic", "rich", "bm25s"}
+    heavy = {"torch", "transformers", "polars", "numpy", "scipy", "pydantic", "rich", "usearch"}
     code = f"""
 import contextlib, io, sys
 from calrec.cli.main import main
