@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from scipy.stats import chisquare
 
-from calrec.errors import DataError, ModelError
+from calrec.errors import ConfigError, DataError, ModelError
 from calrec.generation import Prompt, SamplingSettings, sample
 
 END = 5
@@ -125,6 +125,26 @@ def test_out_of_memory_halves_the_batch(lm, users, monkeypatch, caplog, settings
     assert "out of memory with 4 users in a batch; going on with 2" in caplog.text
 
 
+def test_a_memory_limit_parts_users_and_samples(lm, users, settings, monkeypatch):
+    """The number of samples stays, and so do they; where not even one fits, the error says how much would."""
+    expected = sample(lm, users[:12], END, settings)
+    widths, forward = [], lm.forward
+
+    def watch(*args, **kwargs):
+        widths.append(kwargs["input_ids"].numel())
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(lm, "forward", watch)
+    same(sample(lm, users[:12], END, settings), expected)
+    passes, widest = len(widths), max(widths)
+    widths.clear()
+    same(sample(lm, users[:12], END, settings.model_copy(update={"memory_gb": 5e-5})), expected)
+    assert len(widths) > 2 * passes
+    assert max(widths) < widest
+    with pytest.raises(ConfigError, match=r"memory_gb = 1e-06 is too little for user 'user .*: set at least"):
+        sample(lm, users[:12], END, settings.model_copy(update={"memory_gb": 1e-6}))
+
+
 def test_prompts_that_cannot_be_continued(lm, settings):
     with pytest.raises(DataError, match="'nobody' has no tokens"):
         sample(lm, [Prompt("nobody", ())], END, settings)
@@ -133,7 +153,8 @@ def test_prompts_that_cannot_be_continued(lm, settings):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n": 0}, {"n": 1025}, {"temperature": 0.0}, {"temperature": 11}, {"seed": -1}, {"m": 1}]
+    "wrong",
+    [{"n": 0}, {"n": 1025}, {"temperature": 0.0}, {"temperature": 11}, {"seed": -1}, {"m": 1}, {"memory_gb": 0}],
 )
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValidationError):

@@ -8,8 +8,9 @@ they draw the very same samples; neither the batch nor the order of the users ch
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import chain
 
 import numpy as np
 import torch
@@ -48,6 +49,15 @@ class Draw:
 def in_order(draws: Iterable[Draw]) -> list[Draw]:
     """The total order of draws: the most probable first, equals by their tokens."""
     return sorted(draws, key=lambda draw: (-draw.log_prob, draw.token_ids))
+
+
+def joined(parts: Iterable[Sequence[Draw]]) -> list[Draw]:
+    """The draws of a user whose samples were drawn in parts, in their total order."""
+    found: dict[tuple[int, ...], Draw] = {}
+    for draw in chain.from_iterable(parts):
+        known = found.get(draw.token_ids)
+        found[draw.token_ids] = draw if known is None else replace(known, count=known.count + draw.count)
+    return in_order(found.values())
 
 
 def uniforms(seed: int, key: str, n: int, length: int) -> NDArray[np.float64]:

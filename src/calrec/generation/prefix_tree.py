@@ -9,13 +9,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from calrec.generation.bound import CatalogueBound
-from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order, uniforms
+from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order
 from calrec.generation.forest import Forest, forest_attention
-from calrec.generation.settings import SamplingSettings
+
+# Tokens that are guessed for a user in one pass at most, so that what it takes is known before.
+GUESSES = 128
 
 
 class Drafter(Protocol):
@@ -46,8 +47,9 @@ class _Branch:
 def sample_tree(
     lm: PreTrainedModel,
     prompts: Sequence[Prompt],
+    numbers: Sequence[NDArray[np.float64]],
     end_id: int,
-    settings: SamplingSettings,
+    temperature: float,
     drafter: Drafter | None = None,
     bound: CatalogueBound | None = None,
 ) -> list[list[Draw]]:
@@ -55,9 +57,12 @@ def sample_tree(
 
     What a ``drafter`` guesses is computed beside what is needed, and the samples walk through it as far as their own
     random numbers lead them there: a wrong guess costs time and changes nothing.
+
+    Args:
+        numbers: for each prompt what its samples are drawn by: (samples, tokens of a sample at most).
     """
     with forest_attention(lm):
-        return _Samplers(lm, prompts, end_id, settings, drafter, bound).run()
+        return _Samplers(Forest(lm, prompts), numbers, end_id, temperature, drafter, bound).run()
 
 
 class _Samplers:
@@ -65,23 +70,23 @@ class _Samplers:
 
     def __init__(
         self,
-        lm: PreTrainedModel,
-        prompts: Sequence[Prompt],
+        forest: Forest,
+        numbers: Sequence[NDArray[np.float64]],
         end_id: int,
-        settings: SamplingSettings,
+        temperature: float,
         drafter: Drafter | None,
         bound: CatalogueBound | None,
     ) -> None:
-        self._end_id, self._settings, self._drafter, self._bound = end_id, settings, drafter, bound
-        self._numbers = [uniforms(settings.seed, prompt.key, settings.n, settings.max_new_tokens) for prompt in prompts]
-        self._forest = Forest(lm, prompts)
-        self._logits: Tensor = self._forest.logits
-        self._rows = {user: user for user in range(len(prompts))}
+        self._forest, self._numbers, self._end_id, self._temperature = forest, numbers, end_id, temperature
+        self._drafter, self._bound = drafter, bound
+        self._samples, self._length = numbers[0].shape
+        self._logits = forest.logits
+        self._rows = {user: user for user in range(len(numbers))}
         self._guesses: dict[tuple[int, int, int], tuple[int, int]] = {}
-        self._draws: list[list[Draw]] = [[] for _ in prompts]
+        self._draws: list[list[Draw]] = [[] for _ in numbers]
 
     def run(self) -> list[list[Draw]]:
-        samples, tips = np.arange(self._settings.n), self._forest.tips.tolist()
+        samples, tips = np.arange(self._samples), self._forest.tips.tolist()
         standing = [_Branch(user, samples, (), 0.0, tip, row=user) for user, tip in enumerate(tips)]
         while waiting := self._walk(standing):
             self._release(waiting)
@@ -95,7 +100,7 @@ class _Samplers:
             children, standing = list(self._split(standing)), []
             for branch in children:
                 guess = self._guesses.get((branch.user, branch.node, branch.tokens[-1]))
-                if branch.tokens[-1] == self._end_id or len(branch.tokens) == self._settings.max_new_tokens:
+                if branch.tokens[-1] == self._end_id or len(branch.tokens) == self._length:
                     self._draws[branch.user].append(Draw(branch.tokens, branch.log_prob, len(branch.samples)))
                 elif guess is not None:
                     standing.append(replace(branch, node=guess[0], row=guess[1]))
@@ -111,7 +116,7 @@ class _Samplers:
         device = self._logits.device
         logits = self._logits[torch.tensor([branch.row for branch in standing], device=device)]
         allowed = None if self._bound is None else [self._bound.after(branch.tokens) for branch in standing]
-        drawn = draw_tokens(logits, torch.from_numpy(numbers).to(device), self._settings.temperature, allowed)
+        drawn = draw_tokens(logits, torch.from_numpy(numbers).to(device), self._temperature, allowed)
         for branch, tokens, gains in zip(standing, *(tensor.cpu().numpy() for tensor in drawn), strict=True):
             tokens = tokens[: len(branch.samples)]
             for token, first in zip(*(found.tolist() for found in np.unique(tokens, return_index=True)), strict=True):
@@ -133,12 +138,15 @@ class _Samplers:
         """Compute the nodes that the branches wait for, and the guesses below them."""
         nodes: list[tuple[int, int, int]] = []  # user, parent, token
         places = []
+        room = dict.fromkeys(self._rows, GUESSES)
         for branch in waiting:
             place = len(nodes)
             places.append(place)
             nodes.append((branch.user, branch.node, branch.tokens[-1]))
             if self._drafter is not None:
-                for token in self._drafter.propose(branch.tokens, self._settings.max_new_tokens - 1):
+                guess = self._drafter.propose(branch.tokens, self._length - 1)[: room[branch.user]]
+                room[branch.user] -= len(guess)
+                for token in guess:
                     nodes.append((branch.user, -len(nodes), token))
         users, parents, tokens = zip(*nodes, strict=True)
         columns, self._logits = self._forest.grow([self._rows[user] for user in users], parents, tokens)

@@ -7,37 +7,40 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from calrec.generation.bound import CatalogueBound
-from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order, uniforms
+from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order
 from calrec.generation.prefill import prefill
-from calrec.generation.settings import SamplingSettings
 
 
 def sample_rows(
     lm: PreTrainedModel,
     prompts: Sequence[Prompt],
+    numbers: Sequence[NDArray[np.float64]],
     end_id: int,
-    settings: SamplingSettings,
+    temperature: float,
     bound: CatalogueBound | None = None,
 ) -> list[list[Draw]]:
-    """Draw the samples of each prompt; see `calrec.generation.sample`."""
-    n, length = settings.n, settings.max_new_tokens
+    """Draw the samples of each prompt; see `calrec.generation.sample`.
+
+    Args:
+        numbers: for each prompt what its samples are drawn by: (samples, tokens of a sample at most).
+    """
+    n, length = numbers[0].shape
     start = prefill(lm, prompts)
     cache, mask = start.cache, start.mask.repeat_interleave(n, dim=0)
     cache.batch_repeat_interleave(n)
     logits, positions = start.logits.repeat_interleave(n, dim=0), start.lengths.repeat_interleave(n)
-    numbers = torch.from_numpy(
-        np.concatenate([uniforms(settings.seed, prompt.key, n, length) for prompt in prompts])
-    ).to(lm.device)
+    by_row = torch.from_numpy(np.concatenate(numbers)).to(lm.device)
 
     written: list[list[int]] = [[] for _ in range(len(prompts) * n)]
     log_probs = torch.zeros(len(written), dtype=torch.float64, device=lm.device)
     rows = torch.arange(len(written), device=lm.device)
     for position in range(length):
         allowed = None if bound is None else [bound.after(tuple(written[row])) for row in rows.tolist()]
-        drawn = draw_tokens(logits, numbers[rows, position, None], settings.temperature, allowed)
+        drawn = draw_tokens(logits, by_row[rows, position, None], temperature, allowed)
         tokens, gained = (tensor[:, 0] for tensor in drawn)
         log_probs[rows] += gained
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):

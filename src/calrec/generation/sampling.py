@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
+from calrec.generation.batching import in_batches
 from calrec.generation.bound import CatalogueBound
-from calrec.generation.draws import Draw, Prompt
+from calrec.generation.draws import Draw, Prompt, joined, uniforms
+from calrec.generation.memory import Footprint, user_batches
 from calrec.generation.prefill import check_prompts, inference
-from calrec.generation.prefix_tree import sample_tree
+from calrec.generation.prefix_tree import GUESSES, sample_tree
 from calrec.generation.rows import sample_rows
 from calrec.generation.settings import SamplingSettings
 from calrec.generation.speculation import CERTAIN, MAJORITY, CatalogueDrafter
 from calrec.generation.trie import ItemTrie
-
-logger = logging.getLogger(__name__)
 
 
 def sample(
@@ -47,26 +48,32 @@ def sample(
         For each prompt, in the order given, its distinct draws, the most probable first; their counts sum to n.
 
     Raises:
-        ConfigError: ``mode=draft`` or ``bound`` without a trie.
+        ConfigError: ``mode=draft`` or ``bound`` without a trie, or too little memory for one sample.
         DataError: a prompt without tokens.
         ModelError: a prompt longer than the model's positions, or logits that are not finite.
     """
     settings = settings or SamplingSettings()
     guide = _guide(settings, trie)
-    if settings.bound and trie is not None:
-        settings = settings.model_copy(update={"max_new_tokens": trie.longest})
-    check_prompts(lm, prompts, settings.max_new_tokens)
-    # The longest come first: if memory is short, that shows at once.
-    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place].token_ids))
-    results: dict[int, list[Draw]] = {}
+    length = trie.longest if settings.bound and trie is not None else settings.max_new_tokens
+    check_prompts(lm, prompts, length)
+    if not prompts:
+        return []
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    need = partial(_need, settings.mode, guide, longest, length)
+    at_once = _samples_at_once(lm, settings, longest, need)
+
+    def draws_of(users: Sequence[int]) -> list[list[Draw]]:
+        chosen = [prompts[user] for user in users]
+        numbers = [uniforms(settings.seed, prompt.key, settings.n, length) for prompt in chosen]
+        parts = [
+            _sample(lm, chosen, [of_user[first : first + at_once] for of_user in numbers], end_id, settings, guide)
+            for first in range(0, settings.n, at_once)
+        ]
+        return list(map(joined, zip(*parts, strict=True)))
+
+    batches = user_batches(lm, prompts, settings.batch_users, settings.memory_gb, *need(at_once))
     with inference(lm):
-        for first in range(0, len(order), settings.batch_users):
-            places = order[first : first + settings.batch_users]
-            draws = _sample_batch(lm, [prompts[place] for place in places], end_id, settings, guide)
-            results.update(zip(places, draws, strict=True))
-            if progress is not None:
-                progress(len(results))
-    return [results[place] for place in range(len(prompts))]
+        return in_batches(batches, draws_of, progress)
 
 
 class _Guide(NamedTuple):
@@ -91,25 +98,34 @@ def _guide(settings: SamplingSettings, trie: ItemTrie | None) -> _Guide:
     return _Guide(CatalogueDrafter(trie, share) if drafts else None, CatalogueBound(trie) if settings.bound else None)
 
 
-def _sample_batch(
+def _need(mode: str, guide: _Guide, longest: int, length: int, samples: int) -> tuple[int, int]:
+    """Tokens of a user that are kept beyond the prompt, and nodes in a pass, when no samples share a beginning.
+
+    Wrong guesses are not counted among what is kept: samples that share beginnings leave room for many of them.
+    """
+    if mode == "rows":
+        return samples * (longest + length), samples
+    return samples * length, samples + (GUESSES if guide.drafter is not None else 0)
+
+
+def _samples_at_once(
+    lm: PreTrainedModel, settings: SamplingSettings, longest: int, need: Callable[[int], tuple[int, int]]
+) -> int:
+    """How many of a user's samples fit into memory: all, or a half, or a quarter of them, and so on."""
+    footprint, samples = Footprint.of(lm), settings.n
+    while samples > 1 and footprint.peak(longest, *need(samples)) > settings.memory_gb * 1e9:
+        samples = -(-samples // 2)
+    return samples
+
+
+def _sample(
     lm: PreTrainedModel,
     prompts: Sequence[Prompt],
+    numbers: Sequence[NDArray[np.float64]],
     end_id: int,
     settings: SamplingSettings,
     guide: _Guide,
 ) -> list[list[Draw]]:
-    try:
-        if settings.mode == "rows":
-            return sample_rows(lm, prompts, end_id, settings, guide.bound)
-        return sample_tree(lm, prompts, end_id, settings, guide.drafter, guide.bound)
-    except torch.OutOfMemoryError:
-        if len(prompts) == 1:
-            raise
-    # Outside of the handler: the error's traceback would keep the failed batch's memory.
-    half = len(prompts) // 2
-    logger.warning("out of memory with %d users in a batch; going on with %d", len(prompts), half)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return [
-        draws for part in (prompts[:half], prompts[half:]) for draws in _sample_batch(lm, part, end_id, settings, guide)
-    ]
+    if settings.mode == "rows":
+        return sample_rows(lm, prompts, numbers, end_id, settings.temperature, guide.bound)
+    return sample_tree(lm, prompts, numbers, end_id, settings.temperature, guide.drafter, guide.bound)

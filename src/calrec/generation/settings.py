@@ -23,6 +23,8 @@ class SamplingSettings(Settings):
             that lead to an item, by the same random numbers from the model's distribution over them. The
             log-probability of a draw stays the model's own, that of `score_items`, and not that of this choice.
         batch_users: users computed together; like ``mode`` it changes speed and memory, never a sample.
+        memory_gb: 10^9 bytes that may be taken beside the model's weights. Fewer users are computed together where
+            they might need more, and of one user the samples in parts; their number stays.
     """
 
     n: int = Field(default=32, ge=1, le=1024)
@@ -32,3 +34,4 @@ class SamplingSettings(Settings):
     mode: Literal["rows", "tree", "draft"] = "tree"
     bound: bool = False
     batch_users: int = Field(default=8, ge=1, le=4096)
+    memory_gb: float = Field(default=2.0, gt=0)
