@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from calrec.retrieval import Bm25Index
-from calrec.retrieval.vocabulary import words
+from calrec.retrieval.bm25.vocabulary import words
 from harness import Claim, arguments, interleaved, medians, write_result
 
 GOAL_MS = 50.0

@@ -125,7 +125,7 @@ def summarise(
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for package in ("calrec", "numpy", "torch", "transformers", "polars"):
+    for package in ("calrec", "numpy", "scipy", "torch", "transformers", "polars"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

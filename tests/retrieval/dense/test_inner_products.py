@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calrec.retrieval.inner_products import in_steps
+from calrec.retrieval.dense.inner_products import in_steps
 
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.floats(0, 3))

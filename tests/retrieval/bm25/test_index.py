@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from calrec.errors import DataError
 from calrec.retrieval import Bm25Index, Bm25Settings
-from calrec.retrieval.pruned import Scorer
+from calrec.retrieval.bm25.pruned import Scorer
 
 TEXTS = [
     "Title: A 3 Pack of Red Apples",

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from calrec.errors import ConfigError, DataError
-from calrec.retrieval import inner_products
-from calrec.retrieval.dense import DenseIndex, DenseSettings
+from calrec.retrieval.dense import DenseIndex, DenseSettings, inner_products
 
 GRAPH = DenseSettings(exact_below=300, candidates=100)
 

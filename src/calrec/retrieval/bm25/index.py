@@ -13,9 +13,9 @@ from pydantic import Field
 
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
-from calrec.retrieval.postings import Postings
-from calrec.retrieval.pruned import Query, Scorer, best
-from calrec.retrieval.vocabulary import words
+from calrec.retrieval.bm25.postings import Postings
+from calrec.retrieval.bm25.pruned import Query, Scorer, best
+from calrec.retrieval.bm25.vocabulary import words
 from calrec.settings import Settings
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calrec.retrieval.ragged import Ragged
+from calrec.retrieval.bm25.ragged import Ragged
 
 # Titles live on sizes and model numbers, so words of one character count, and no word is a stop word.
 _WORD = re.compile(r"\w+")

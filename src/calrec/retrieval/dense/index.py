@@ -15,8 +15,8 @@ from pydantic import Field
 from calrec.atomic import sync_tree
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
-from calrec.retrieval.inner_products import Ranked, best_of, check_unit, first, in_steps, products
-from calrec.retrieval.neighbours import NeighbourGraph
+from calrec.retrieval.dense.inner_products import Ranked, best_of, check_unit, first, in_steps, products
+from calrec.retrieval.dense.neighbours import NeighbourGraph
 from calrec.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from calrec.protocol import top_k
-from calrec.retrieval.postings import Postings
+from calrec.retrieval.bm25.postings import Postings
 
 Norm = Callable[[NDArray[np.integer[Any]]], NDArray[np.float64]]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from calrec.retrieval.ragged import Ragged
-from calrec.retrieval.vocabulary import Vocabulary, words
+from calrec.retrieval.bm25.ragged import Ragged
+from calrec.retrieval.bm25.vocabulary import Vocabulary, words
 
 _FLAT = ("most", "kinds", "hits", "highest", "shortest")
 
