@@ -10,7 +10,10 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -78,6 +81,26 @@ def interleaved(runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: median(rounds) for name, rounds in seconds.items()}
+
+
+@contextmanager
+def highest_resident() -> Iterator[list[int]]:
+    """The highest resident memory meanwhile, read every few milliseconds: the system's own mark cannot be set back."""
+    process, done = psutil.Process(), threading.Event()
+    highest = [process.memory_info().rss]
+
+    def watch() -> None:
+        while not done.is_set():
+            highest[0] = max(highest[0], process.memory_info().rss)
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield highest
+    finally:
+        done.set()
+        watcher.join()
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

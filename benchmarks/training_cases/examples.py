@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, Literal
 
@@ -17,7 +13,7 @@ import torch
 from calrec.model.towers import Towers
 from calrec.training.alignment import Alignment
 from calrec.training.stages import stage_data
-from harness import Claim, interleaved, medians
+from harness import Claim, highest_resident, interleaved, medians
 from training_cases.setup import Case, Ours, collator_of, require_equal
 from training_cases.two_towers import TwoTowerLoop, plain_examples
 
@@ -70,26 +66,6 @@ def _peak_above_loaded(case: Case, side: Literal["ours", "peer"]) -> int:
     run = ours if side == "ours" else peer
     gc.collect()
     loaded = psutil.Process().memory_info().rss
-    with _highest_resident() as highest:
+    with highest_resident() as highest:
         run()
     return highest[0] - loaded
-
-
-@contextmanager
-def _highest_resident() -> Iterator[list[int]]:
-    """The highest resident memory meanwhile, read every few milliseconds: the system's own mark cannot be set back."""
-    process, done = psutil.Process(), threading.Event()
-    highest = [process.memory_info().rss]
-
-    def watch() -> None:
-        while not done.is_set():
-            highest[0] = max(highest[0], process.memory_info().rss)
-            time.sleep(0.002)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield highest
-    finally:
-        done.set()
-        watcher.join()

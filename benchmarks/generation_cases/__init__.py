@@ -1,0 +1,1 @@
+"""The cases of the benchmark of generation: one file a claim or a table."""

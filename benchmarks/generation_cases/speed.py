@@ -1,0 +1,72 @@
+"""Users a second: samples and beams against the usual way, and against the plain loop over a shared prefill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from calrec.generation import SamplingSettings, beam_search, sample
+from generation_cases.peer import UsualWay
+from generation_cases.setup import Case, counted
+from harness import Claim, interleaved, medians
+
+PEER = "generate + rank_bm25"
+
+
+def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
+    """Goals 10 for samples and 20 for a beam, both down to the scores of the whole catalogue."""
+    served, prompts = case.served, case.served.prompts(case.users)
+    usual = UsualWay(served, case.sampling)
+
+    def sampled(**changes: Any) -> Callable[[], Any]:
+        settings = case.sampling.model_copy(update=changes)
+        return lambda: [
+            served.grounded(draws) for draws in sample(served.lm, prompts, served.encoder.end_id, settings, served.trie)
+        ]
+
+    runs: dict[str, Callable[[], Any]] = {
+        PEER: lambda: usual(prompts),
+        "rows": sampled(mode="rows"),
+        "tree": sampled(mode="tree"),
+        "draft": sampled(mode="draft"),
+        "draft, one user at a time": sampled(mode="draft", batch_users=1),
+        "tree, one user at a time": sampled(mode="tree", batch_users=1),
+        "bound": sampled(mode="tree", bound=True),
+        "beam": lambda: beam_search(served.lm, prompts, served.trie, width=case.sampling.n),
+    }
+    work = {}
+    for name, run in runs.items():  # not timed: a first round that counts, and finds caches cold
+        with counted(served.lm) as of_run:
+            run()
+        work[name] = of_run.per_user(len(prompts))
+    seconds = interleaved({name: _timed(run) for name, run in runs.items()}, case.rounds)
+    rates = {name: len(prompts) / taken for name, taken in medians(seconds).items()}
+    for name, rate in rates.items():
+        of_run = work[name]
+        print(f"  {name}: {rate:.3f} users/s, {of_run['passes']:.1f} passes and {of_run['tokens']:.0f} tokens a user")
+    ours = rates[SamplingSettings().mode]
+    claims = [
+        Claim.more_is_better(f"samples + BM25, {PEER}", 10, ours, rates[PEER], "users/s"),
+        Claim.more_is_better("samples + BM25, plain loop over a shared prefill", 1, ours, rates["rows"], "users/s"),
+        Claim.more_is_better(f"bound beam search, {PEER}", 20, rates["beam"], rates[PEER], "users/s"),
+    ]
+    lengths = [len(prompt.token_ids) for prompt in prompts]
+    details = {
+        "users": len(prompts),
+        "prompt_tokens": {"mean": float(np.mean(lengths)), "max": max(lengths)},
+        "seconds": seconds,
+        "per_user": work,
+    }
+    return claims, details
+
+
+def _timed(run: Callable[[], Any]) -> Callable[[], float]:
+    def seconds() -> float:
+        begin = time.perf_counter()
+        run()
+        return time.perf_counter() - begin
+
+    return seconds
