@@ -89,3 +89,6 @@ def test_vectors_are_kept_with_the_run_and_known_again(tiny_run, monkeypatch):
     other.add_items(NEW)
     CALRec.from_pretrained(tiny_run, other.catalogue, towers).recommend([["i0"]])
     assert len(list((tiny_run / "vectors").glob("*/vectors.npy"))) == 2
+    # And so has another precision.
+    CALRec.from_pretrained(tiny_run, settings=towers.model_copy(update={"dtype": "bfloat16"})).recommend([["i0"]])
+    assert len(list((tiny_run / "vectors").glob("*/vectors.npy"))) == 3

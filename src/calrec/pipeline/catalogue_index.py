@@ -131,7 +131,7 @@ class CatalogueIndex:
 
     def _key(self) -> str:
         """Of all that the items' vectors depend on."""
-        digest = hashlib.sha256(self._weights.encode())
+        digest = hashlib.sha256(f"{self._weights} {self._lm.dtype}".encode())
         for item in self.encoder.items:
             digest.update(item.tobytes())
         return digest.hexdigest()
