@@ -95,7 +95,8 @@ def tiny_domain(tmp_path):
 def tiny_run(backbone, tiny_domain, tmp_path):
     """The folder of a run over the tiny domain, whose model has learnt nothing."""
     from calrec.training.config import TrainingPlan
-    from calrec.training.run_folder import ITEMS, DomainCard, RunCard, save_model
+    from calrec.training.run_card import DomainCard, RunCard
+    from calrec.training.run_folder import ITEMS, save_model
 
     plan = {
         "text": {"attributes": ["title"]},

@@ -12,7 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from calrec.cli.main import main
 from calrec.training.config import TrainingPlan
-from calrec.training.run_folder import ITEMS, DomainCard, RunCard, load_card, save_model
+from calrec.training.run_card import DomainCard, RunCard
+from calrec.training.run_folder import ITEMS, load_card, save_model
 
 FEW = ("--set", "sampling.n=2", "--set", "sampling.max_new_tokens=6")
 

@@ -10,7 +10,7 @@ from calrec.model import smollm2
 from calrec.text.prompt import render
 from calrec.training.config import TrainingPlan
 from calrec.training.model_card import model_card, without_folders
-from calrec.training.run_folder import DomainCard, RunCard
+from calrec.training.run_card import DomainCard, RunCard
 
 HUB = {"backbone": "Qwen/Qwen3-0.6B"}
 RANDOM = {"backbone": "bytes", "init": "random"}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,18 +28,6 @@ class Prefilled:
     logits: Tensor
     mask: Tensor
     lengths: Tensor
-
-
-@contextmanager
-def inference(lm: PreTrainedModel) -> Iterator[None]:
-    """Within the context the model neither drops out nor keeps gradients; its training mode comes back after."""
-    training = lm.training
-    lm.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        lm.train(training)
 
 
 def check_prompts(lm: PreTrainedModel, prompts: Sequence[Prompt], new_tokens: int) -> None:

@@ -15,12 +15,13 @@ from calrec.generation.batching import in_batches
 from calrec.generation.bound import CatalogueBound
 from calrec.generation.draws import Draw, Prompt, joined, uniforms
 from calrec.generation.memory import Footprint, user_batches
-from calrec.generation.prefill import check_prompts, inference
+from calrec.generation.prefill import check_prompts
 from calrec.generation.prefix_tree import GUESSES, sample_tree
 from calrec.generation.rows import sample_rows
 from calrec.generation.settings import SamplingSettings
 from calrec.generation.speculation import CERTAIN, MAJORITY, CatalogueDrafter
 from calrec.generation.trie import ItemTrie
+from calrec.model.inference import inference
 
 
 def sample(

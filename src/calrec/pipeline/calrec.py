@@ -24,7 +24,8 @@ from calrec.protocol import Recommender, exclude_last, rankings
 from calrec.records import Catalogue, Generation, History, Item, Recommendation
 from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText
-from calrec.training.run_folder import ITEMS, RunCard, load_card
+from calrec.training.run_card import RunCard
+from calrec.training.run_folder import ITEMS, load_card
 
 #: Folder in a run where the vectors of its items are kept.
 VECTORS = "vectors"

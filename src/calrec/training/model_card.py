@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from huggingface_hub import ModelCardData
 
 from calrec.model import smollm2
 from calrec.text.prompt import render
-
-if TYPE_CHECKING:
-    from calrec.training.run_folder import RunCard
+from calrec.training.run_card import RunCard
 
 OTHER = "other"
 _NO_RESULTS = "None were given. `calrec evaluate` makes them, and `calrec push --result` puts them here."

@@ -28,7 +28,8 @@ from calrec.training.batches import Collator, TokenBudgetBatches
 from calrec.training.checkpoints import sole_writer
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.curves import plot_curves
-from calrec.training.run_folder import DomainCard, RunCard, is_whole, load_card, save_model
+from calrec.training.run_card import DomainCard, RunCard
+from calrec.training.run_folder import is_whole, load_card, save_model
 from calrec.training.sequences import DomainTexts, Texts, Window, example_windows, training_windows
 from calrec.training.trackers import require_trackers
 from calrec.training.trainer import CalrecTrainer, stage_callbacks, training_arguments
