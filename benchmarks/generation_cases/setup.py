@@ -142,15 +142,16 @@ class Work:
 
 
 @contextmanager
-def counted(lm: torch.nn.Module) -> Iterator[Work]:
+def counted(lm: Any) -> Iterator[Work]:
     """Count the passes through the model meanwhile."""
     work = Work()
 
-    def count(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+    def count(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
         work.passes += 1
-        work.tokens += kwargs["input_ids"].numel()
+        work.tokens += inputs[0].numel()
 
-    hook = lm.register_forward_pre_hook(count, with_kwargs=True)
+    # Every pass begins there, with or without the head.
+    hook = lm.get_input_embeddings().register_forward_pre_hook(count)
     try:
         yield work
     finally:

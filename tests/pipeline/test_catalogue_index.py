@@ -73,22 +73,25 @@ def test_what_cannot_be_changed_changes_nothing(recommender):
     assert recommender.index is before
 
 
-def test_vectors_are_kept_with_the_run_and_known_again(tiny_run, monkeypatch):
-    towers = InferenceSettings(method="towers")
-    first = CALRec.from_pretrained(tiny_run, settings=towers).recommend([["i0"]])
-    assert list((tiny_run / "vectors").glob("*/vectors.npy"))
+def test_what_was_computed_is_kept_with_the_run_and_known_again(tiny_run, monkeypatch):
+    asked = InferenceSettings.model_validate(
+        {"method": "fused", "fusion": {"weights": {"towers": 1, "beam": 1}}, "correction": {"prior": 1}}
+    )
+    first = CALRec.from_pretrained(tiny_run, settings=asked).recommend([["i0"]])
+    assert list((tiny_run / "computed").glob("*/vectors/vectors.npy"))
 
     def unwanted(*_):
         raise AssertionError("they are kept")
 
     with monkeypatch.context() as patched:
         patched.setattr("calrec.pipeline.catalogue_index.item_vectors", unwanted)
-        assert CALRec.from_pretrained(tiny_run, settings=towers).recommend([["i0"]]) == first
+        patched.setattr("calrec.pipeline.catalogue_index.score_items", unwanted)
+        assert CALRec.from_pretrained(tiny_run, settings=asked).recommend([["i0"]]) == first
     # Other texts have other vectors, in a folder of their own.
-    other = CALRec.from_pretrained(tiny_run, settings=towers)
+    other = CALRec.from_pretrained(tiny_run, settings=asked)
     other.add_items(NEW)
-    CALRec.from_pretrained(tiny_run, other.catalogue, towers).recommend([["i0"]])
-    assert len(list((tiny_run / "vectors").glob("*/vectors.npy"))) == 2
+    CALRec.from_pretrained(tiny_run, other.catalogue, asked).recommend([["i0"]])
+    assert len(list((tiny_run / "computed").glob("*/vectors/vectors.npy"))) == 2
     # And so has another precision.
-    CALRec.from_pretrained(tiny_run, settings=towers.model_copy(update={"dtype": "bfloat16"})).recommend([["i0"]])
-    assert len(list((tiny_run / "vectors").glob("*/vectors.npy"))) == 3
+    CALRec.from_pretrained(tiny_run, settings=asked.model_copy(update={"dtype": "bfloat16"})).recommend([["i0"]])
+    assert len(list((tiny_run / "computed").glob("*/vectors/vectors.npy"))) == 3

@@ -27,8 +27,8 @@ from calrec.text.item_text import ItemText
 from calrec.training.run_card import RunCard
 from calrec.training.run_folder import ITEMS, load_card
 
-#: Folder in a run where the vectors of its items are kept.
-VECTORS = "vectors"
+#: Folder in a run for what the model computed of catalogues.
+COMPUTED = "computed"
 
 
 class CALRec:
@@ -42,7 +42,7 @@ class CALRec:
         settings: of inference.
         fingerprint: SHA-256 of the weights, to stand in results.
         domain: that baselines learn from, where the settings name some.
-        store: folder where the items' vectors are kept.
+        store: folder where the items' vectors and priors are kept.
 
     Raises:
         DataError: an item without text, or with one that is too long.
@@ -101,7 +101,7 @@ class CALRec:
         catalogue = catalogue or read_catalogue(folder / ITEMS)
         lm: Any = backbone.lm
         fingerprint = backbone.fingerprint
-        return cls(lm.to(device), backbone.tokenizer, card, catalogue, settings, fingerprint, domain, folder / VECTORS)
+        return cls(lm.to(device), backbone.tokenizer, card, catalogue, settings, fingerprint, domain, folder / COMPUTED)
 
     @classmethod
     def for_domain(cls, run: str | Path, domain: Domain, settings: InferenceSettings | None = None) -> CALRec:

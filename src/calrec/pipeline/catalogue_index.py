@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calrec.atomic import replacing
 from calrec.errors import DataError
 from calrec.generation import ItemTrie, Prompt, score_items
 from calrec.model.vectors import item_vectors
@@ -30,7 +31,7 @@ class CatalogueIndex:
         encoder: whose items are the catalogue's.
         catalogue: its texts are the template's.
         settings: of inference.
-        store: folder where the items' vectors are kept; None keeps nothing.
+        store: folder where vectors and priors are kept, and found again; None keeps nothing.
         weights: SHA-256 of the model's weights.
     """
 
@@ -109,16 +110,27 @@ class CatalogueIndex:
     @cached_property
     def priors(self) -> NDArray[np.float64]:
         """(I,) log p(item) after an empty history, in nats."""
-        return self._priors(range(len(self.catalogue)))
+        columns = range(len(self.catalogue))
+        if self._kept is None:
+            return self._priors(columns)
+        path = self._kept / "priors.npy"
+        if path.exists():
+            kept: NDArray[np.float64] = np.load(path, allow_pickle=False)
+            return kept
+        priors = self._priors(columns)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            np.save(part, priors, allow_pickle=False)
+        return priors
 
     @cached_property
     def vectors(self) -> DenseIndex:
-        """The target tower's vector of every item; kept in the store, and read from there the next time."""
+        """The target tower's vector of every item."""
         columns = range(len(self.catalogue))
-        if self._store is None:
+        if self._kept is None:
             return DenseIndex(self._vectors(columns), self._settings.dense)
-        key = self._key()
-        return DenseIndex.stored(self._store / key[:16], key, lambda: self._vectors(columns), self._settings.dense)
+        folder = self._kept / "vectors"
+        return DenseIndex.stored(folder, self._key, lambda: self._vectors(columns), self._settings.dense)
 
     def _priors(self, columns: Sequence[int]) -> NDArray[np.float64]:
         if not len(columns):
@@ -129,8 +141,14 @@ class CatalogueIndex:
     def _vectors(self, columns: Iterable[int]) -> NDArray[np.float32]:
         return item_vectors(self._lm, [self.encoder.item(column) for column in columns])
 
+    @property
+    def _kept(self) -> Path | None:
+        """Where vectors and priors are read from, and written when they are not there yet."""
+        return None if self._store is None else self._store / self._key[:16]
+
+    @cached_property
     def _key(self) -> str:
-        """Of all that the items' vectors depend on."""
+        """Of all that vectors and priors depend on."""
         digest = hashlib.sha256(f"{self._weights} {self._lm.dtype}".encode())
         for item in self.encoder.items:
             digest.update(item.tobytes())
