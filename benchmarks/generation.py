@@ -29,7 +29,7 @@ def main() -> int:
     names = ("speed", "memory", "equality", "growth")
     parser.add_argument("--run", type=Path, default=Path("run"), help="a trained run")
     parser.add_argument("--data", type=Path, default=Path("domain"), help="the domain that it was trained on")
-    parser.add_argument("--users", type=int, default=4, help="of a round (default: 4; the peer takes long)")
+    parser.add_argument("--users", type=int, default=8, help="of a round (default: %(default)s; the peer takes long)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
     parser.add_argument("--only", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     options = parser.parse_args()

@@ -44,7 +44,7 @@ class Case:
     run: Path
     data: Path
     threads: int
-    users: int = 4
+    users: int = 8
     dtype: str = "float32"
 
     @property
