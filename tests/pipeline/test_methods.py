@@ -103,6 +103,18 @@ def test_methods_say_why_where_they_can(make):
     assert any(place.trace for place in ranking)
 
 
+def test_bound_samples_are_items(make):
+    free, bound = ({"n": 4, "max_new_tokens": 12, "bound": bound} for bound in (False, True))
+    texts = set(make().catalogue.texts)
+    written = [generation.text for of_user in make(sampling=bound).generate(HISTORIES) for generation in of_user]
+    assert set(written) <= texts
+    assert not {g.text for of_user in make(sampling=free).generate(HISTORIES) for g in of_user} <= texts
+    drafted = make(sampling={**bound, "mode": "draft"}).generate(HISTORIES)
+    assert [[g.text for g in of_user] for of_user in drafted] == [
+        [g.text for g in of_user] for of_user in make(sampling=bound).generate(HISTORIES)
+    ]
+
+
 def test_each_method_has_a_name_of_its_own(make):
     assert [make(method=method).name for method in ("samples", "beam", "fused")] == [
         "calrec",

@@ -60,7 +60,8 @@ def tune(
     shown = ", ".join(f"{name} {weight:g}" for name, weight in tuned.settings.fusion.weights.items())
     correction = tuned.settings.correction
     typer.echo(f"weights: {shown}; correction: prior {correction.prior:g}, length {correction.length:g}")
-    typer.echo(f"Written to {run / 'inference.json'}. Next: calrec evaluate {run} --method fused", err=True)
+    following = f"calrec evaluate {run} --data {data} --method fused --out results/fused"
+    typer.echo(f"Written to {run / 'inference.json'}. Next: {following}", err=True)
 
 
 def tuning_table(tuned: Tuned) -> Table:

@@ -91,9 +91,9 @@ class Request:
 
     def generations(self) -> list[list[Generation]]:
         """What the model writes for each history: its distinct texts, the most probable first."""
-        draws = sample(
-            self.lm, self._prompts(), self.index.encoder.end_id, self.settings.sampling, self.index.trie, self.progress
-        )
+        sampling = self.settings.sampling
+        trie = self.index.trie if sampling.bound or sampling.mode == "draft" else None
+        draws = sample(self.lm, self._prompts(), self.index.encoder.end_id, sampling, trie, self.progress)
         return [self._distinct_texts(of_user) for of_user in draws]
 
     def _samples(self) -> Scored:
