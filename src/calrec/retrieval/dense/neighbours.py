@@ -86,7 +86,7 @@ class NeighbourGraph:
 
 def _usearch(items: int) -> Any:
     try:
-        from usearch import index  # type: ignore[import-not-found,unused-ignore]
+        from usearch import index
     except ImportError:
         raise ConfigError(
             f"a catalogue of {items} vectors is searched by usearch, which is not installed: "
