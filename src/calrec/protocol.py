@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from calrec.records import Catalogue, History, Recommendation
+from calrec.records import Catalogue, Generation, History, Recommendation
 
 
 @runtime_checkable
@@ -30,6 +30,15 @@ class Recommender(Protocol):
 
     def recommend(self, histories: Sequence[History], k: int) -> list[list[Recommendation]]:
         """The k best items of each history, best first; fewer where the method recommends fewer."""
+        ...
+
+
+@runtime_checkable
+class Writer(Recommender, Protocol):
+    """A method that can show what it wrote to find its items."""
+
+    def score_and_write(self, histories: Sequence[History]) -> tuple[NDArray[np.floating[Any]], list[list[Generation]]]:
+        """The scores (H, I), and for each history the texts behind them, best first; none where it wrote none."""
         ...
 
 

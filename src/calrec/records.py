@@ -55,12 +55,16 @@ class Generation:
         token_ids: what was drawn, the end of the item included where it was reached.
         log_prob: sum of the model's own log-probabilities (temperature 1) of ``token_ids``, in nats.
         count: how many of the user's samples came out as this text.
+        first: number of the first of them, from 0: what the first n samples wrote are the texts with ``first`` below n.
+        ended: whether the model ended the item itself; False where it was cut off at the most tokens.
     """
 
     text: str
     token_ids: tuple[int, ...]
     log_prob: float
     count: int = 1
+    first: int = 0
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)

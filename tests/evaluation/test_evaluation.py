@@ -147,6 +147,15 @@ def test_results_of_different_splits_are_not_compared(tiny_domain, oracle, tmp_p
         require_one_protocol([test, valid])
 
 
+def test_the_filter_that_differs_is_named(tiny_domain, oracle, tmp_path):
+    one = evaluate(oracle, tiny_domain, "test", tmp_path / "one")
+    manifest = tiny_domain.manifest
+    settings = manifest.settings.model_copy(update={"ties": "source_order"})
+    other = replace(tiny_domain, manifest=manifest.model_copy(update={"settings": settings}))
+    with pytest.raises(ConfigError, match=r"different protocols \(filters\.ties: item_id and source_order\)"):
+        require_one_protocol([one, evaluate(oracle, other, "test", tmp_path / "other")])
+
+
 def test_paired_tests_are_against_the_best(tiny_domain, oracle, silent, tmp_path):
     results = [evaluate(m, tiny_domain, "test", tmp_path / n) for m, n in ((silent, "a"), (oracle, "b"))]
     best = best_of(results, "mrr", "id")
@@ -159,6 +168,14 @@ def test_paired_tests_are_against_the_best(tiny_domain, oracle, silent, tmp_path
 def change(folder, **columns):
     table = pl.read_parquet(folder / RANKINGS)
     table.with_columns(**columns).write_parquet(folder / RANKINGS)
+
+
+def test_a_changed_number_beyond_accuracy_is_found(tiny_domain, oracle, tmp_path):
+    path = evaluate(oracle, tiny_domain, "test", tmp_path / "out").path
+    said = json.loads((path / RESULT).read_text())
+    said["beyond"]["coverage"] += 0.1
+    (path / RESULT).write_text(json.dumps(said))
+    assert [fault.split(" is ")[0] for fault in faults(load_result(path), tiny_domain)] == ["beyond.coverage"]
 
 
 def test_one_changed_rank_is_found(tiny_domain, tmp_path):

@@ -5,9 +5,11 @@ import pytest
 
 from calrec import CALRec
 from calrec.errors import DataError, ModelError
+from calrec.evaluation import evaluate
+from calrec.generation import Draw
 from calrec.pipeline import InferenceSettings
 from calrec.pipeline.methods import Request
-from calrec.protocol import Recommender
+from calrec.protocol import Writer
 from calrec.records import Generation, History
 
 FEW = InferenceSettings.model_validate({"sampling": {"n": 4, "max_new_tokens": 12}})
@@ -19,7 +21,7 @@ def recommender(tiny_run):
 
 
 def test_it_speaks_the_protocol(recommender):
-    assert isinstance(recommender, Recommender)
+    assert isinstance(recommender, Writer)
 
 
 def test_histories_may_be_ids_titles_or_texts(recommender):
@@ -55,6 +57,25 @@ def test_generations_become_items_and_say_why(recommender, monkeypatch):
     assert (first.trace.generation, first.trace.match) == ("Title: figs 5", 1.0)
     assert first.score == pytest.approx(np.exp(-1 / 5000))
     assert second.trace.words == ("title", "honey")
+
+
+def test_of_two_spellings_the_one_drawn_first_stands_for_both(recommender):
+    end = recommender.index.encoder.end_id
+    one, other = (recommender.tokenizer.encode(text, add_special_tokens=False) for text in ("figs", "figs "))
+    draws = [Draw((*other, end), -1.0, 2, 3), Draw((*one, end), -2.0, 5, 1), Draw((*one[:2],), -3.0, 1, 0)]
+    cut, whole = sorted(recommender.request([["i0"]])._distinct_texts(draws), key=lambda written: written.first)
+    assert (cut.text, cut.count, cut.first, cut.ended) == ("fi", 1, 0, False)
+    assert (whole.text, whole.log_prob, whole.count, whole.first, whole.ended) == ("figs", -2.0, 7, 1, True)
+
+
+def test_an_evaluation_keeps_what_was_written(recommender, tiny_domain, tmp_path):
+    result = evaluate(recommender, tiny_domain, "test", tmp_path / "out", batch_size=5)
+    n = recommender.settings.sampling.n
+    assert [sum(g["count"] for g in of_user) for of_user in result.rankings["generations"]] == [n] * 12
+    assert {"distinct", "exact", "invalid"} < set(result.summary.beyond)
+    history = History("u00", tiny_domain.split("test")[0].history)
+    (written,) = recommender.generate([history])
+    assert [g["text"] for g in result.rankings["generations"][0]] == [generation.text for generation in written]
 
 
 def test_nothing_written_nothing_recommended(recommender, monkeypatch):

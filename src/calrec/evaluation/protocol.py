@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from calrec.data.filters import FilterSettings
 from calrec.data.store import Domain
 from calrec.settings import Settings
 
@@ -13,7 +15,8 @@ class Protocol(Settings):
     """Everything about an evaluation but the method.
 
     Attributes:
-        domain: name of the domain. split_hash: of its items and sequences.
+        domain: name of the domain. split_hash: of its items and sequences. filters: what its making left out, and how
+            ties in time were ordered. text_attributes: those by which items count as identical.
         split: which targets are to be found.
         users: how many users are evaluated. users_hash: of their ids, in order.
         candidates: items that are ranked: all of the catalogue.
@@ -26,6 +29,8 @@ class Protocol(Settings):
 
     domain: str
     split_hash: str
+    filters: FilterSettings
+    text_attributes: tuple[str, ...]
     split: Literal["train", "valid", "test"]
     users: int
     users_hash: str
@@ -43,8 +48,14 @@ class Protocol(Settings):
 
     def differences(self, other: Protocol) -> list[str]:
         """The fields in which two protocols differ, with both values."""
-        mine, theirs = self.model_dump(), other.model_dump()
+        mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
         return [f"{name}: {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, those of the filters by names of their own."""
+    filters = {f"filters.{name}": value for name, value in fields["filters"].items()}
+    return {name: value for name, value in fields.items() if name != "filters"} | filters
 
 
 def protocol_of(
@@ -55,6 +66,8 @@ def protocol_of(
     return Protocol(
         domain=domain.name,
         split_hash=domain.split_hash,
+        filters=domain.manifest.settings,
+        text_attributes=domain.manifest.text_attributes,
         split=split,
         users=len(user_ids),
         users_hash=digest.hexdigest(),

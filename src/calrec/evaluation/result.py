@@ -41,7 +41,7 @@ class Summary(Settings):
         method: its name. settings: all that changes its scores.
         protocol, protocol_hash: what has to be equal for a comparison.
         metrics: of all users. slices: of groups of them.
-        coverage: share of the catalogue that is among somebody's ten best.
+        beyond: numbers that no rank shows, by `beyond_accuracy`.
         unranked: users whose target is in no ranking, each a miss.
         seconds: of the scoring. versions: of what computed it. machine: processor and system.
     """
@@ -52,7 +52,7 @@ class Summary(Settings):
     protocol_hash: str
     metrics: Means
     slices: Mapping[str, Means]
-    coverage: float
+    beyond: Mapping[str, float]
     unranked: int
     seconds: float
     versions: Mapping[str, str]
@@ -66,7 +66,7 @@ class Result:
     Attributes:
         path: the folder.
         rankings: one row a user: ``user_id``, ``target``, ``rank_by_id``, ``rank_by_text`` (0 = not ranked, else
-            1-based), ``top_items``.
+            1-based), ``top_items``; where the method wrote texts also ``generations``, see `generations_column`.
     """
 
     path: Path
@@ -104,10 +104,10 @@ def summarise(
     protocol: Protocol,
     rankings: pl.DataFrame,
     slices: Mapping[str, NDArray[np.bool_]],
+    beyond: Mapping[str, float],
     seconds: float,
 ) -> Summary:
     """All that ``result.json`` says of a table of rankings."""
-    best = rankings.select(pl.col("top_items").list.head(10).explode().drop_nulls().n_unique()).item()
     return Summary(
         method=method,
         settings=settings,
@@ -115,7 +115,7 @@ def summarise(
         protocol_hash=protocol.hash,
         metrics=means(rankings),
         slices={name: means(rankings.filter(pl.Series(members))) for name, members in slices.items()},
-        coverage=best / protocol.candidates,
+        beyond=beyond,
         unranked=int((rankings["rank_by_id"] == 0).sum()),
         seconds=round(seconds, 2),
         versions=_versions(),

@@ -19,6 +19,7 @@ from calrec.data.splits import Split
 from calrec.data.store import Domain
 from calrec.data.writing import writing
 from calrec.errors import ConfigError, DataError
+from calrec.evaluation.beyond import beyond_accuracy, generations_column
 from calrec.evaluation.protocol import Protocol, protocol_of
 from calrec.evaluation.result import (
     RESULT,
@@ -30,7 +31,7 @@ from calrec.evaluation.result import (
 )
 from calrec.evaluation.slices import slices_of
 from calrec.metrics import ranks_by_id, ranks_by_text
-from calrec.protocol import Recommender, exclude_last, top_k
+from calrec.protocol import Recommender, Writer, exclude_last, top_k
 from calrec.records import Example, History
 
 # The sample of users is part of the protocol, so it has one seed for everyone.
@@ -84,7 +85,8 @@ def evaluate(
         return done
     parts = out.parent / f"{_PARTS}-{out.name}" / _key(identity)
     rankings, seconds = _scored(recommender, domain, protocol, examples, parts, batch_size, top)
-    summary = summarise(recommender.name, settings or {}, protocol, rankings, slices_of(domain, examples), seconds)
+    slices, beyond = slices_of(domain, examples), beyond_accuracy(rankings, domain)
+    summary = summarise(recommender.name, settings or {}, protocol, rankings, slices, beyond, seconds)
     result = Result(out, summary, rankings)
     save_result(result)
     shutil.rmtree(parts.parent, ignore_errors=True)
@@ -169,12 +171,16 @@ def _ranked(
     recommender: Recommender, domain: Domain, protocol: Protocol, examples: Sequence[Example], top: int
 ) -> pl.DataFrame:
     histories = [History(example.user_id, example.history) for example in examples]
-    scores = recommender.score(histories)
+    written = None
+    if isinstance(recommender, Writer):
+        scores, written = recommender.score_and_write(histories)
+    else:
+        scores = recommender.score(histories)
     if protocol.exclude_last:
         exclude_last(scores, domain.catalogue, histories)
     targets: NDArray[np.int64] = np.array([domain.catalogue.positions.get(e.target, -1) for e in examples])
     ids = domain.catalogue.ids
-    return pl.DataFrame(
+    table = pl.DataFrame(
         {
             "user_id": [example.user_id for example in examples],
             "target": [example.target for example in examples],
@@ -183,3 +189,6 @@ def _ranked(
             "top_items": pl.Series([[ids[c] for c in top_k(row, top)] for row in scores], dtype=pl.List(pl.String)),
         }
     )
+    if written is None or not any(written):
+        return table
+    return table.with_columns(generations_column(written, frozenset(recommender.catalogue.texts)))

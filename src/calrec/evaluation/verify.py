@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from calrec.data.store import Domain
+from calrec.evaluation.beyond import beyond_accuracy
 from calrec.evaluation.protocol import protocol_of
 from calrec.evaluation.result import RANKINGS, Means, Result, means
 from calrec.evaluation.slices import slices_of
@@ -30,14 +31,18 @@ def faults(result: Result, domain: Domain | None = None) -> list[str]:
 
 
 def _differing(place: str, claimed: Means, true: Means) -> list[str]:
+    columns = ("by_id", "by_id_error", "by_text", "by_text_error")
+    parts = [_differing_numbers(f"{place}.{c}", getattr(claimed, c), getattr(true, c)) for c in columns]
+    return [fault for part in parts for fault in part]
+
+
+def _differing_numbers(place: str, claimed: Mapping[str, float | None], true: Mapping[str, float | None]) -> list[str]:
     found = []
-    for column in ("by_id", "by_id_error", "by_text", "by_text_error"):
-        one, other = getattr(claimed, column), getattr(true, column)
-        for name, value in other.items():
-            given = one.get(name)
-            equal = given == value if value is None or given is None else abs(given - value) <= _TOLERANCE
-            if not equal:
-                found.append(f"{place}.{column}.{name} is {given}, and the rankings give {value}")
+    for name, value in true.items():
+        given = claimed.get(name)
+        equal = given == value if value is None or given is None else abs(given - value) <= _TOLERANCE
+        if not equal:
+            found.append(f"{place}.{name} is {given}, and the rankings give {value}")
     return found
 
 
@@ -70,7 +75,7 @@ def _against(result: Result, domain: Domain) -> list[str]:
     for name, members in slices_of(domain, examples).items():
         claimed, true = result.summary.slices.get(name), means(result.rankings.filter(members))
         found += [f"slice {name!r} is missing"] if claimed is None else _differing(f"slices.{name}", claimed, true)
-    return found
+    return found + _differing_numbers("beyond", result.summary.beyond, beyond_accuracy(result.rankings, domain))
 
 
 def _excluded(result: Result, examples: Sequence[Example]) -> list[str]:

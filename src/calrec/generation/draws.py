@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import chain
 
 import numpy as np
 import torch
@@ -39,11 +38,13 @@ class Draw:
         token_ids: what was drawn, the end token included where it was reached.
         log_prob: sum of the model's own log-probabilities (temperature 1) of ``token_ids``, in nats.
         count: how many of the user's samples came out as this continuation.
+        first: number of the first of them, from 0: what the first n samples drew are the draws with ``first`` below n.
     """
 
     token_ids: tuple[int, ...]
     log_prob: float
     count: int
+    first: int
 
 
 def in_order(draws: Iterable[Draw]) -> list[Draw]:
@@ -52,11 +53,14 @@ def in_order(draws: Iterable[Draw]) -> list[Draw]:
 
 
 def joined(parts: Iterable[Sequence[Draw]]) -> list[Draw]:
-    """The draws of a user whose samples were drawn in parts, in their total order."""
+    """The draws of a user whose samples were drawn in parts, one after the other, in their total order."""
     found: dict[tuple[int, ...], Draw] = {}
-    for draw in chain.from_iterable(parts):
-        known = found.get(draw.token_ids)
-        found[draw.token_ids] = draw if known is None else replace(known, count=known.count + draw.count)
+    drawn = 0
+    for part in parts:
+        for draw in part:
+            known = found.get(draw.token_ids, replace(draw, count=0, first=drawn + draw.first))
+            found[draw.token_ids] = replace(known, count=known.count + draw.count)
+        drawn += sum(draw.count for draw in part)
     return in_order(found.values())
 
 

@@ -101,7 +101,8 @@ class _Samplers:
             for branch in children:
                 guess = self._guesses.get((branch.user, branch.node, branch.tokens[-1]))
                 if branch.tokens[-1] == self._end_id or len(branch.tokens) == self._length:
-                    self._draws[branch.user].append(Draw(branch.tokens, branch.log_prob, len(branch.samples)))
+                    count, first = len(branch.samples), int(branch.samples[0])
+                    self._draws[branch.user].append(Draw(branch.tokens, branch.log_prob, count, first))
                 elif guess is not None:
                     standing.append(replace(branch, node=guess[0], row=guess[1]))
                 else:

@@ -69,5 +69,7 @@ def sample_rows(
 def _collapse(written: Sequence[Sequence[int]], log_probs: Sequence[float]) -> list[Draw]:
     """Equal samples of one user become one draw."""
     samples = [tuple(tokens) for tokens in written]
-    counts, known = Counter(samples), dict(zip(samples, log_probs, strict=True))
-    return in_order(Draw(tokens, known[tokens], count) for tokens, count in counts.items())
+    return in_order(
+        Draw(tokens, log_probs[samples.index(tokens)], count, samples.index(tokens))
+        for tokens, count in Counter(samples).items()
+    )

@@ -184,6 +184,12 @@ class CALRec:
         """Scores of all items: (H, I)."""
         return self.request(histories).scored(self.settings.method).scores
 
+    def score_and_write(self, histories: Sequence[History]) -> tuple[NDArray[np.float64], list[list[Generation]]]:
+        """Scores of all items, (H, I), and the texts that they come from, where the method samples any."""
+        request = self.request(histories)
+        scores = request.scored(self.settings.method).scores
+        return scores, request.generations() if "samples" in self.settings.used() else [[] for _ in histories]
+
     def recommend(
         self, histories: Sequence[History] | Sequence[Sequence[str]], k: int = 10
     ) -> list[list[Recommendation]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class Request:
     histories: Sequence[History]
     progress: Callable[[int], None] | None = None
     _scored: dict[str, Scored] = field(default_factory=dict)
+    _written: list[list[Generation]] | None = None
 
     def scored(self, source: str) -> Scored:
         """The scores of a method or baseline.
@@ -91,10 +92,12 @@ class Request:
 
     def generations(self) -> list[list[Generation]]:
         """What the model writes for each history: its distinct texts, the most probable first."""
-        sampling = self.settings.sampling
-        trie = self.index.trie if sampling.bound or sampling.mode == "draft" else None
-        draws = sample(self.lm, self._prompts(), self.index.encoder.end_id, sampling, trie, self.progress)
-        return [self._distinct_texts(of_user) for of_user in draws]
+        if self._written is None:
+            sampling = self.settings.sampling
+            trie = self.index.trie if sampling.bound or sampling.mode == "draft" else None
+            draws = sample(self.lm, self._prompts(), self.index.encoder.end_id, sampling, trie, self.progress)
+            self._written = [self._distinct_texts(of_user) for of_user in draws]
+        return self._written
 
     def _samples(self) -> Scored:
         grounded = [
@@ -195,17 +198,14 @@ class Request:
 
     def _distinct_texts(self, draws: Iterable[Draw]) -> list[Generation]:
         found: dict[str, Generation] = {}
-        for draw in draws:
+        for draw in sorted(draws, key=lambda draw: draw.first):
             ended = draw.token_ids[-1] == self.index.encoder.end_id
             tokens = draw.token_ids[:-1] if ended else draw.token_ids
             text = one_line(self.tokenizer.decode(tokens, skip_special_tokens=True))
-            best = found.get(text)
-            # Two token sequences may spell one text; the likelier, which comes first, stands for both.
-            if best is None:
-                found[text] = Generation(text, draw.token_ids, draw.log_prob, draw.count)
-            else:
-                found[text] = Generation(text, best.token_ids, best.log_prob, best.count + draw.count)
-        return list(found.values())
+            # Two token sequences may spell one text; the one drawn first stands for both, however many are drawn.
+            known = found.get(text, Generation(text, draw.token_ids, draw.log_prob, 0, draw.first, ended))
+            found[text] = replace(known, count=known.count + draw.count)
+        return sorted(found.values(), key=lambda written: (-written.log_prob, written.token_ids))
 
     def _prompts(self) -> list[Prompt]:
         return [self.index.prompt(history) for history in self.histories]

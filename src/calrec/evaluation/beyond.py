@@ -1,0 +1,68 @@
+"""What a result says beyond whether the target was found: how varied its items are, and how sound its texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from calrec.data.store import Domain
+from calrec.records import Generation
+
+_BEST = 10
+
+
+def beyond_accuracy(rankings: pl.DataFrame, domain: Domain) -> dict[str, float]:
+    """Numbers that no rank of a target shows.
+
+    Args:
+        rankings: one row a user; ``top_items``, ``target``, and ``generations`` of a method that writes.
+        domain: whose catalogue and training sequences.
+
+    Returns:
+        ``coverage``: share of the catalogue that is among somebody's ten best. ``popularity``: purchases in training of
+        the items among the ten best, over those of the targets; above 1 the method favours what is popular more than
+        people do (left out where no target was bought before). Of a method that writes also ``distinct``: different
+        texts a user; and as shares of all samples, ``exact``: those that are an item's text, word for word, and
+        ``invalid``: those without a text, or cut off before their end.
+    """
+    best = rankings.select("user_id", pl.col("top_items").list.head(_BEST)).explode("top_items").drop_nulls()
+    numbers = {"coverage": best["top_items"].n_unique() / len(domain.catalogue)}
+    bought = Counter(item_id for history in domain.training_sequences() for item_id in history.item_ids)
+    of_targets = np.mean([bought[item_id] for item_id in rankings["target"]])
+    if of_targets and len(best):
+        numbers["popularity"] = float(np.mean([bought[item_id] for item_id in best["top_items"]]) / of_targets)
+    return numbers | (_of_texts(rankings["generations"]) if "generations" in rankings.columns else {})
+
+
+def generations_column(of_users: Sequence[Sequence[Generation]], texts: frozenset[str]) -> pl.Series:
+    """What a method wrote, a list a user: text, log-probability (nats), count, first sample, and what became of it.
+
+    Args:
+        of_users: for each user the texts.
+        texts: of the items, as the method writes them.
+    """
+    fields = ("text", "log_prob", "count", "first", "ended")
+    rows = [
+        [{name: getattr(g, name) for name in fields} | {"exact": g.text in texts} for g in of_user]
+        for of_user in of_users
+    ]
+    kinds = (pl.String, pl.Float64, pl.Int64, pl.Int64, pl.Boolean, pl.Boolean)
+    struct = pl.Struct(dict(zip((*fields, "exact"), kinds, strict=True)))
+    return pl.Series("generations", rows, dtype=pl.List(struct))
+
+
+def _of_texts(generations: pl.Series) -> dict[str, float]:
+    written = generations.explode().drop_nulls()
+    if not len(written):
+        return {}
+    table = pl.DataFrame(written).unnest("generations")
+    counts = table["count"].to_numpy()
+    exact, invalid = table["exact"].to_numpy(), (~table["ended"] | (table["text"] == "")).to_numpy()
+    return {
+        "distinct": len(table) / len(generations),
+        "exact": float(counts[exact].sum() / counts.sum()),
+        "invalid": float(counts[invalid].sum() / counts.sum()),
+    }
