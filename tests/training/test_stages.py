@@ -108,6 +108,28 @@ def test_a_finished_run_is_not_trained_again(plan, tmp_path, monkeypatch):
     assert train(settings, tmp_path / "run", use_cpu=True).stage == "stage-one"
 
 
+def test_stage_two_from_a_finished_stage_one_equals_both_in_one_go(plan, tmp_path, monkeypatch):
+    train(plan(), tmp_path / "both", use_cpu=True)
+    train(plan(stage_two=None), tmp_path / "first", use_cpu=True)
+    train_stage, trained = stages.train_stage, []
+    monkeypatch.setattr(stages, "train_stage", lambda *given: (trained.append(given[4].name), train_stage(*given))[1])
+    card = train(plan(), tmp_path / "second", use_cpu=True, stage_one=tmp_path / "first")
+    assert trained == ["stage-two"]
+    assert card == load_card(tmp_path / "both")
+    one, other = weights(tmp_path / "both"), weights(tmp_path / "second")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_stage_two_begins_from_no_other_stage_one(plan, tmp_path):
+    train(plan(stage_two=None), tmp_path / "first", use_cpu=True)
+    for other in (plan(objective={"beta": 0}), plan(stage_one=None)):
+        with pytest.raises(ConfigError, match="first is no run of this recipe's Stage I alone"):
+            train(other, tmp_path / "second", use_cpu=True, stage_one=tmp_path / "first")
+    with pytest.raises(ModelError, match="is no run"):
+        train(plan(), tmp_path / "second", use_cpu=True, stage_one=tmp_path / "none")
+    assert not (tmp_path / "second").exists()
+
+
 def test_another_recipe_in_the_same_folder_is_refused(plan, tmp_path):
     train(plan(stage_two=None), tmp_path / "run", use_cpu=True)
     with pytest.raises(ConfigError, match=r"another recipe \(objective differ"):

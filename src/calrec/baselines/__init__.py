@@ -1,4 +1,4 @@
-"""Methods without a language model, each fitted from a domain's training sequences: the rows to beat."""
+"""Methods without a generative model, each fitted from a domain's training sequences: the rows to beat."""
 
 from __future__ import annotations
 
@@ -11,32 +11,37 @@ from calrec.baselines.item_knn import ItemKnn
 from calrec.baselines.last_item_bm25 import LastItemBm25
 from calrec.baselines.markov import Markov
 from calrec.baselines.popularity import Popularity
+from calrec.baselines.sequential import Bert4Rec, Gru4Rec, SasRec, UniSRec
 from calrec.baselines.user_history import UserHistory
 from calrec.data.store import Domain
 from calrec.errors import ConfigError
 from calrec.settings import read_settings
 
-__all__ = ["BASELINES", "Baseline", "fit_baseline"]
+__all__ = ["BASELINES", "SEQUENTIAL", "Baseline", "fit_baseline"]
 
+#: Fitted in seconds.
 BASELINES: Mapping[str, type[Baseline[Any]]] = {
     method.name: method for method in (Popularity, UserHistory, Markov, ItemKnn, LastItemBm25)
 }
+#: Neural ones, trained for minutes.
+SEQUENTIAL: Mapping[str, type[Baseline[Any]]] = {method.name: method for method in (SasRec, Gru4Rec, Bert4Rec, UniSRec)}
 
 
 def fit_baseline(name: str, domain: Domain, overrides: Sequence[str] = ()) -> Baseline[Any]:
     """Fit a baseline by name.
 
     Args:
-        name: one of :data:`BASELINES`.
+        name: one of :data:`BASELINES` or :data:`SEQUENTIAL`.
         domain: what it learns from: every sequence without its last two items.
         overrides: ``KEY=VALUE`` for settings that differ from the defaults.
 
     Raises:
         ConfigError: there is no such baseline, or it has no such setting, or not with this value.
     """
-    if name not in BASELINES:
-        near = difflib.get_close_matches(name, BASELINES, n=1)
-        mend = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(BASELINES)}"
+    known = {**BASELINES, **SEQUENTIAL}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        mend = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         raise ConfigError(f"{name!r} is no baseline: {mend}")
-    method = BASELINES[name]
+    method = known[name]
     return method(domain, read_settings(method.settings_type, {}, overrides, f"baseline {name}"))

@@ -18,7 +18,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RUN_OR_BASELINE",
-            help="A run's folder, or popularity, user-history, markov, item-knn or bm25.",
+            help="A run's folder, or popularity, user-history, markov, item-knn, bm25, or trained for minutes: "
+            "sasrec, gru4rec, bert4rec, unisrec.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="A prepared domain.")],
@@ -92,15 +93,16 @@ def ready(method: str, domain: Domain, overrides: Sequence[str]) -> tuple[Recomm
     """
     import difflib
 
-    from calrec.baselines import BASELINES, fit_baseline
+    from calrec.baselines import BASELINES, SEQUENTIAL, fit_baseline
     from calrec.errors import ConfigError
 
-    if method in BASELINES:
+    known = [*BASELINES, *SEQUENTIAL]
+    if method in known:
         baseline = fit_baseline(method, domain, overrides)
         return baseline, baseline.settings.model_dump(mode="json")
     if not Path(method).is_dir():
-        near = difflib.get_close_matches(method, BASELINES, n=1)
-        mend = f"did you mean {near[0]}?" if near else f"baselines are {', '.join(BASELINES)}"
+        near = difflib.get_close_matches(method, known, n=1)
+        mend = f"did you mean {near[0]}?" if near else f"baselines are {', '.join(known)}"
         raise ConfigError(f"{method} is neither a run's folder nor a baseline: {mend}")
 
     from calrec.pipeline import CALRec

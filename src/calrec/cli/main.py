@@ -13,6 +13,7 @@ import typer
 
 from calrec import __version__
 from calrec.cli import data
+from calrec.cli.ablate import ablate
 from calrec.cli.compare import compare
 from calrec.cli.evaluate import evaluate
 from calrec.cli.plan import plan
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
-for command in (plan, train, tune, evaluate, compare, verify, recommend, push, quickstart):
+for command in (plan, train, tune, evaluate, compare, ablate, verify, recommend, push, quickstart):
     app.command()(command)
 
 

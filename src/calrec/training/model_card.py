@@ -43,13 +43,12 @@ def model_card(
         tags=["calrec", "transformers", "sequential-recommendation", "recommendation"],
     )
     sections = {
-        "Data": _data(card),
-        "Training": _training(card),
+        **({"Data": _data(card), "Training": _training(card)} if card.domains else {}),
         "Recipe": _recipe(card),
         "Results": results,
         "Use": _use(card, repository, with_catalogue),
         "Licence": _licence(card, licence),
-        "Limits": _limits(card),
+        **({"Limits": _limits(card)} if card.domains else {}),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     return f"---\n{data.to_yaml()}\n---\n\n{_introduction(card)}\n\n{body}\n"
@@ -89,6 +88,13 @@ def _bare(path: str) -> str:
 
 
 def _introduction(card: RunCard) -> str:
+    if not card.domains:
+        return (
+            "# A language model as it was, in a template of CALRec\n\n"
+            "Nothing was trained: `calrec` writes purchase histories as text for it, and maps what it writes to items "
+            f"of a catalogue. From {card.backbone} (SHA-256 of the weights `{card.fingerprint}`), by calrec "
+            f"{card.version}."
+        )
     target = card.domains[card.stage][-1].name
     return (
         f"# A CALRec model of {target}\n\n"

@@ -57,7 +57,9 @@ class StageData:
         return [*windows, *self.texts.items]
 
 
-def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool = False) -> RunCard:
+def train(
+    plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool = False, stage_one: Path | None = None
+) -> RunCard:
     """Train the stages of a plan, going on where an earlier call with the same plan was interrupted.
 
     Under torchrun or accelerate every process calls this; the main one alone writes.
@@ -68,9 +70,12 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
             for a stage that another one follows, its model.
         tell: gets a line of news now and then.
         use_cpu: leave an accelerator alone.
+        stage_one: a finished run of this plan's Stage I alone, which Stage II then begins from; the run is the one that
+            would come of training both.
 
     Raises:
-        ConfigError: ``out`` is in use, or another plan's; or a tracker or a package for adapters is not installed.
+        ConfigError: ``out`` is in use, or another plan's, or ``stage_one`` is; or a tracker or a package for adapters
+            is not installed.
         DataError, ModelError: the data or the backbone cannot be used.
         StorageError: the disk is full; what was written before is whole.
     """
@@ -80,15 +85,17 @@ def train(plan: TrainingPlan, out: Path, tell: Tell = logger.info, use_cpu: bool
     processes = PartialState(cpu=not accelerator)
     if not processes.is_main_process:
         tell = _silent
-    _require_same_plan(plan, out)
+    require_same_plan(plan, out / PLAN)
+    if stage_one is not None:
+        _require_stage_one_of(plan, stage_one)
     if is_whole(out):
         tell(f"{out} is already trained")
         return load_card(out)
     with sole_writer(out):
-        return _train_stages(plan, out, tell, accelerator)
+        return _train_stages(plan, out, tell, accelerator, stage_one)
 
 
-def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool) -> RunCard:
+def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool, stage_one: Path | None) -> RunCard:
     processes = PartialState()
     loaded = {path: load_domain(path) for stage in plan.stages.values() for path in stage.domains}
     backbone = load_backbone(plan.model)
@@ -96,10 +103,13 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool) 
     # Only now: a recipe that names a wrong domain may be mended and tried again in the same folder.
     if processes.is_main_process:
         replace_text(out / PLAN, plan.model_dump_json(indent=2))
-    names = list(plan.stages)
+    folders = {name: out / name / "model" for name in plan.stages}
+    if stage_one is not None:
+        folders["stage-one"] = stage_one
+    folders[list(plan.stages)[-1]] = out
     card: RunCard | None = None
     for name, stage in plan.stages.items():
-        folder = out if name == names[-1] else out / name / "model"
+        folder = folders[name]
         if is_whole(folder):
             card = load_card(folder)
             backbone = _backbone_at(plan, folder, card)
@@ -133,9 +143,12 @@ def _silent(_: str) -> None:
     """What the processes beside the main one tell."""
 
 
-def _require_same_plan(plan: TrainingPlan, out: Path) -> None:
-    """Refuse a folder that holds a run of another plan."""
-    path = out / PLAN
+def require_same_plan(plan: TrainingPlan, path: Path) -> None:
+    """Refuse a folder in which a file names another plan; one without that file may have any.
+
+    Raises:
+        ConfigError: the plans differ in what decides the weights, or the file is no plan.
+    """
     if not path.exists():
         return
     try:
@@ -144,7 +157,17 @@ def _require_same_plan(plan: TrainingPlan, out: Path) -> None:
         raise ConfigError(f"{path} is no plan of a run: choose another --out") from None
     changed = sorted(key for key in now if before[key] != now[key])
     if changed:
-        raise ConfigError(f"{out} holds a run of another recipe ({', '.join(changed)} differ): choose another --out")
+        raise ConfigError(
+            f"{path.parent} holds a run of another recipe ({', '.join(changed)} differ): choose another --out"
+        )
+
+
+def _require_stage_one_of(plan: TrainingPlan, folder: Path) -> None:
+    """Refuse to begin Stage II from anything but the end of the plan's own Stage I."""
+    alone = plan.model_copy(update={"stage_two": None})
+    card = load_card(folder)
+    if plan.stage_one is None or _deciding(card.plan) != _deciding(alone):
+        raise ConfigError(f"{folder} is no run of this recipe's Stage I alone: train it by the same recipe")
 
 
 def _deciding(plan: TrainingPlan) -> dict[str, Any]:
