@@ -86,7 +86,7 @@ def test_out_of_memory_halves_the_batch(lm, users, sequences, monkeypatch, caplo
     with caplog.at_level(logging.WARNING):
         found = beam_search(lm, users[:8], trie, 2)
     assert [[item.column for item in of] for of in found] == [[item.column for item in of] for of in expected]
-    assert "out of memory with 8 users in a batch; going on with 4" in caplog.text
+    assert "out of memory with a batch of 8; going on with 4" in caplog.text
 
 
 def test_a_narrow_beam_gives_exact_scores_and_mostly_the_best(lm, users, sequences):

@@ -124,7 +124,7 @@ def test_out_of_memory_halves_the_batch(lm, users, monkeypatch, caplog, settings
     monkeypatch.setattr(lm, "forward", small_memory)
     with caplog.at_level(logging.WARNING):
         same(sample(lm, users[:8], END, settings), expected)
-    assert "out of memory with 4 users in a batch; going on with 2" in caplog.text
+    assert "out of memory with a batch of 4; going on with 2" in caplog.text
 
 
 def test_a_memory_limit_parts_users_and_samples(lm, users, settings, monkeypatch):

@@ -116,7 +116,7 @@ def test_out_of_memory_halves_the_batch(tiny_lm, texts_of_all_lengths, monkeypat
 
     monkeypatch.setattr(Towers, "states", at_most_two_rows)
     np.testing.assert_allclose(item_vectors(tiny_lm, texts_of_all_lengths), expected, atol=1e-6)
-    assert "halving" in caplog.text
+    assert "out of memory with a batch of 8; going on with 4" in caplog.text
 
     monkeypatch.setattr(Towers, "states", lambda towers, input_ids: at_most_two_rows(towers, [1, 2, 3]))
     with pytest.raises(torch.OutOfMemoryError):

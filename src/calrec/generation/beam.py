@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
-from calrec.generation.batching import in_batches
 from calrec.generation.draws import Prompt
 from calrec.generation.forest import Forest, forest_attention
 from calrec.generation.likelihood import score_items
@@ -18,6 +17,7 @@ from calrec.generation.memory import nodes_at_once, user_batches
 from calrec.generation.passes import Nodes, grow_and_score, log_probs
 from calrec.generation.prefill import check_prompts
 from calrec.generation.trie import ItemTrie
+from calrec.model.batching import in_batches
 from calrec.model.inference import inference
 
 # Nodes of a user in one pass, in beams: the beam itself, and the rest of some items.

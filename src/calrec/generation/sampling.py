@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
-from calrec.generation.batching import in_batches
 from calrec.generation.bound import CatalogueBound
 from calrec.generation.draws import Draw, Prompt, joined, uniforms
 from calrec.generation.memory import Footprint, user_batches
@@ -21,6 +20,7 @@ from calrec.generation.rows import sample_rows
 from calrec.generation.settings import SamplingSettings
 from calrec.generation.speculation import CERTAIN, MAJORITY, CatalogueDrafter
 from calrec.generation.trie import ItemTrie
+from calrec.model.batching import in_batches
 from calrec.model.inference import inference
 
 

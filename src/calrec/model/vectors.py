@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from calrec.errors import DataError, ModelError
+from calrec.model.batching import halved
 from calrec.model.inference import inference
 from calrec.model.towers import Towers
 from calrec.text.encode import EncodedSequence, Tokens
-
-logger = logging.getLogger(__name__)
 
 #: Tokens of one pass, padding included. No logits are made, so that it takes little memory.
 TOKENS_PER_BATCH = 8192
@@ -99,9 +97,7 @@ def _vectors(
     done = 0
     with inference(lm):
         for batch in _batches(lengths, tokens_per_batch):
-            means = _means(towers, [tokens[i] for i in batch], [starts[i] for i in batch])
-            norms = means.norm(dim=1, keepdim=True)
-            vectors[batch] = (means / norms).float().cpu().numpy()
+            vectors[batch] = halved(batch, partial(_unit_means, towers, tokens, starts))
             done += int(copies[batch].sum())
             if progress is not None:
                 progress(done)
@@ -137,30 +133,20 @@ def _batches(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterator[NDAr
         start += size
 
 
-def _means(towers: Towers, texts: Sequence[Tokens], starts: Sequence[int]) -> Tensor:
-    """Mean last-layer states of the texts from their starts on: (B, D), in at least float32.
-
-    Where memory does not suffice the batch is halved, which changes nothing but the speed.
-    """
-    try:
-        return _means_of_batch(towers, texts, starts)
-    except torch.OutOfMemoryError:
-        if len(texts) == 1:
-            raise
-    half = len(texts) // 2
-    logger.warning("out of memory with %d texts of up to %d tokens: halving them", len(texts), len(texts[0]))
-    parts = (slice(half), slice(half, None))
-    return torch.cat([_means(towers, texts[part], starts[part]) for part in parts])
-
-
-def _means_of_batch(towers: Towers, texts: Sequence[Tokens], starts: Sequence[int]) -> Tensor:
+def _unit_means(
+    towers: Towers, texts: Sequence[Tokens], starts: Sequence[int], batch: Sequence[int]
+) -> NDArray[np.float32]:
+    """Mean last-layer states of the texts of a batch from their starts on, at unit length: (B, D)."""
     device = towers.head_weight.device
-    ids = np.zeros((len(texts), max(map(len, texts))), dtype=np.int64)
+    ids = np.zeros((len(batch), max(len(texts[number]) for number in batch)), dtype=np.int64)
     averaged = np.zeros(ids.shape, dtype=bool)
-    for row, (text, start) in enumerate(zip(texts, starts, strict=True)):
-        ids[row, : len(text)] = text
-        averaged[row, start : len(text)] = True
+    for row, number in enumerate(batch):
+        length = len(texts[number])
+        ids[row, :length] = texts[number]
+        averaged[row, starts[number] : length] = True
     states = towers.states(torch.from_numpy(ids).to(device))
     wide = states if states.dtype == torch.float64 else states.float()
     mask = torch.from_numpy(averaged).to(device, wide.dtype)
-    return torch.einsum("bl,bld->bd", mask, wide) / mask.sum(dim=1, keepdim=True)
+    means = torch.einsum("bl,bld->bd", mask, wide) / mask.sum(dim=1, keepdim=True)
+    unit: NDArray[np.float32] = (means / means.norm(dim=1, keepdim=True)).float().cpu().numpy()
+    return unit

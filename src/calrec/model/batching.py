@@ -1,4 +1,4 @@
-"""Users in batches: as many as fit into memory, the longest first, and half as many where that was still too many."""
+"""Batches that are halved where memory runs out: of users that the model writes for, and of texts that it reads."""
 
 from __future__ import annotations
 
@@ -29,13 +29,22 @@ def in_batches(
     """
     results: dict[int, Result] = {}
     for batch in batches:
-        results.update(zip(batch, _halved(batch, compute), strict=True))
+        results.update(zip(batch, halved(batch, compute), strict=True))
         if progress is not None:
             progress(len(results))
     return [results[user] for user in range(len(results))]
 
 
-def _halved(batch: Sequence[int], compute: Callable[[Sequence[int]], Sequence[Result]]) -> list[Result]:
+def halved(batch: Sequence[int], compute: Callable[[Sequence[int]], Sequence[Result]]) -> list[Result]:
+    """What ``compute`` gives for a batch, in its order, or for its halves where memory runs out.
+
+    Args:
+        batch: numbers of what is computed.
+        compute: gives one result for each number; which others are beside it must not change it.
+
+    Raises:
+        torch.OutOfMemoryError: one alone is too much.
+    """
     try:
         return list(compute(batch))
     except torch.OutOfMemoryError:
@@ -43,7 +52,7 @@ def _halved(batch: Sequence[int], compute: Callable[[Sequence[int]], Sequence[Re
             raise
     # Outside of the handler: the error's traceback would keep the failed batch's memory.
     half = len(batch) // 2
-    logger.warning("out of memory with %d users in a batch; going on with %d", len(batch), half)
+    logger.warning("out of memory with a batch of %d; going on with %d", len(batch), half)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return [result for part in (batch[:half], batch[half:]) for result in _halved(part, compute)]
+    return [result for part in (batch[:half], batch[half:]) for result in halved(part, compute)]
