@@ -122,21 +122,21 @@ def _check_lengths(lm: Any, kind: str, lengths: NDArray[np.int64], number_of: ND
         )
 
 
-def _batches(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterator[NDArray[np.int64]]:
+def _batches(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterator[list[int]]:
     """Numbers of texts of similar length; the longest come first, so that what memory lacks shows at once."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         # Its first text is a batch's longest, to which the others are padded.
         size = max(1, tokens_per_batch // int(lengths[order[start]]))
-        yield order[start : start + size]
+        yield order[start : start + size].tolist()
         start += size
 
 
 def _unit_means(
     towers: Towers, texts: Sequence[Tokens], starts: Sequence[int], batch: Sequence[int]
-) -> NDArray[np.float32]:
-    """Mean last-layer states of the texts of a batch from their starts on, at unit length: (B, D)."""
+) -> list[NDArray[np.float32]]:
+    """Mean last-layer states of the texts of a batch from their starts on, at unit length: B of (D,)."""
     device = towers.head_weight.device
     ids = np.zeros((len(batch), max(len(texts[number]) for number in batch)), dtype=np.int64)
     averaged = np.zeros(ids.shape, dtype=bool)
@@ -148,5 +148,4 @@ def _unit_means(
     wide = states if states.dtype == torch.float64 else states.float()
     mask = torch.from_numpy(averaged).to(device, wide.dtype)
     means = torch.einsum("bl,bld->bd", mask, wide) / mask.sum(dim=1, keepdim=True)
-    unit: NDArray[np.float32] = (means / means.norm(dim=1, keepdim=True)).float().cpu().numpy()
-    return unit
+    return list((means / means.norm(dim=1, keepdim=True)).float().cpu().numpy())
