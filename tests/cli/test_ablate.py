@@ -1,10 +1,12 @@
 """An ablation by the command a user types, and what a second call finds done."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from calrec.cli.main import main
+from calrec.data.store import save, split_hash
 from calrec.pipeline.methods import Request
 from calrec.training import stages
 from calrec.training.run_folder import load_card
@@ -135,10 +137,8 @@ def test_a_folder_of_another_recipe_is_refused(ablate, capsys):
 
 
 def test_stage_two_of_another_domain_is_refused(ablate, tiny_domain, tmp_path, capsys):
-    import shutil
-
-    shutil.copytree(tiny_domain.path, tmp_path / "other")
-    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
-    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest | {"split_hash": "0" * 64}))
+    sequences = tiny_domain.sequences.head(8)
+    manifest = tiny_domain.manifest.model_copy(update={"split_hash": split_hash(tiny_domain.items, sequences)})
+    save(replace(tiny_domain, path=tmp_path / "other", sequences=sequences, manifest=manifest))
     assert ablate("--set", f"stage_two.domain={tmp_path / 'other'}") == 2
     assert "let both be one domain" in capsys.readouterr().err

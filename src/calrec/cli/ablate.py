@@ -18,7 +18,10 @@ def ablate(
     users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users (all).")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A variant to keep to beside the full one, such as nig-alone; repeat it."),
+        typer.Option(
+            metavar="NAME",
+            help="A variant to keep to beside the full one, such as nig-alone; repeat it (an unknown one names all).",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
