@@ -37,8 +37,9 @@ def test_texts_are_counted_by_their_samples(tiny_domain, rankings):
         [Generation("Title: fi", (3,), -3.0, count=5, ended=False), Generation("", (4,), -9.0, count=3, first=2)],
         [Generation("Title: figs", (1,), -1.0, count=8)],
     ]
-    column = generations_column(written, frozenset({"Title: figs"}))
-    numbers = beyond_accuracy(rankings.with_columns(column), tiny_domain)
+    column = generations_column(written, frozenset({"Title: figs"}), ["Title: dates", "Title: figs", "Title: figs"])
+    ranks = pl.Series("rank_by_text", [11, 0, 2])
+    numbers = beyond_accuracy(rankings.with_columns(column, ranks), tiny_domain)
     assert numbers["distinct"] == pytest.approx(5 / 3)
     assert numbers["exact"] == pytest.approx(14 / 24)
     assert numbers["invalid"] == pytest.approx(8 / 24)
@@ -49,4 +50,7 @@ def test_texts_are_counted_by_their_samples(tiny_domain, rankings):
         "first": 1,
         "ended": True,
         "exact": True,
+        "target": False,
     }
+    assert numbers["target written"] == pytest.approx(2 / 3)
+    assert numbers["target lost"] == pytest.approx(1 / 3)

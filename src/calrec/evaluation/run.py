@@ -191,4 +191,6 @@ def _ranked(
     )
     if written is None or not any(written):
         return table
-    return table.with_columns(generations_column(written, frozenset(recommender.catalogue.texts)))
+    texts = recommender.catalogue.texts
+    aims = [texts[column] if column >= 0 else "" for column in targets]
+    return table.with_columns(generations_column(written, frozenset(texts), aims))
