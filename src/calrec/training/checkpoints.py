@@ -63,7 +63,7 @@ def damage(checkpoint: Path) -> str | None:
                 pass
     except (ValueError, safetensors.SafetensorError) as error:
         return str(error)
-    cut = [path.name for path in checkpoint.glob("*.pt*") if not zipfile.is_zipfile(path)]
+    cut = [path.name for path in checkpoint.rglob("*.pt*") if not zipfile.is_zipfile(path)]
     return f"{cut[0]} is cut off" if cut else None
 
 

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from calrec.training.checkpoints import (
     rotate,
 )
 from calrec.training.progress import TermsBar
+from calrec.training.zero import tensors_alone
 
 
 class CheckpointedTrainer(Trainer):
@@ -74,6 +76,11 @@ class CheckpointedTrainer(Trainer):
             raise ModelError(
                 f"{checkpoint}: holds more than tensors and numbers, and none of it was run; delete it"
             ) from error
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        # DeepSpeed reads its part of a checkpoint here; everything else transformers reads without running code.
+        with tensors_alone() if self.is_deepspeed_enabled else nullcontext():
+            return super()._prepare_for_training(*args, **kwargs)
 
     def _is_over(self, state: TrainerState) -> bool:
         """Whether an interrupted run had only its last steps after training to do."""

@@ -27,6 +27,7 @@ from calrec.training.progress import TermsBar
 from calrec.training.resuming import CheckpointedTrainer, Patience, SaveEvery
 from calrec.training.sequences import Window
 from calrec.training.weight_files import load_weights, save_weights
+from calrec.training.zero import require_whole_weights
 
 # What a batch brings beside the model's inputs.
 _ABOUT = ("target_key", "users")
@@ -124,7 +125,8 @@ class CalrecTrainer(CheckpointedTrainer):
     @torch.no_grad()
     def _first_passes(self, batches: Sequence[dict[str, Any]]) -> list[_Repeated]:
         """The contrast of an update of several passes, from passes without gradients and without the vocabulary."""
-        model = self.model_wrapped.train()
+        model = self.model_wrapped
+        model.train()  # which returns nothing under DeepSpeed
         states, vectors = [], []
         for batch in batches:
             states.append(RandomState(self.args.device))
@@ -273,7 +275,7 @@ def training_arguments(
     """Transformers' arguments for a stage of so many updates; ``autocast`` takes matrix products in bfloat16.
 
     Raises:
-        ConfigError: an update's passes cannot be shared out evenly among the processes.
+        ConfigError: an update's passes cannot be shared out evenly among the processes; or ZeRO-3.
     """
     processes = PartialState().num_processes
     if settings.accumulation % processes:
@@ -282,7 +284,7 @@ def training_arguments(
             f"set it to a multiple of {processes}"
         )
     every = max(1, updates // settings.validations)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=updates,
         gradient_accumulation_steps=settings.accumulation // processes,
@@ -309,6 +311,8 @@ def training_arguments(
         use_cpu=use_cpu,
         disable_tqdm=False,
     )
+    require_whole_weights(arguments.deepspeed_plugin)
+    return arguments
 
 
 def stage_callbacks(settings: StageSettings) -> list[TrainerCallback]:
