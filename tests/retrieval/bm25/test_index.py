@@ -1,7 +1,9 @@
 """BM25 against its formula."""
 
+import contextlib
 import math
 from collections import Counter
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 
 from calrec.errors import DataError
 from calrec.retrieval import Bm25Index, Bm25Settings
-from calrec.retrieval.bm25.pruned import Scorer
+from calrec.retrieval.bm25 import pruned
 
 TEXTS = [
     "Title: A 3 Pack of Red Apples",
@@ -55,9 +57,17 @@ def in_total_order(scores, k):
     return sorted((column for column in range(len(scores)) if scores[column] > 0), key=lambda i: (-scores[i], i))[:k]
 
 
-@given(st.lists(short_texts, min_size=1, max_size=30), st.lists(short_texts, max_size=3), st.integers(1, 12))
-def test_top_equals_sorting_the_direct_formula(texts, queries, k):
-    columns, scores = Bm25Index(texts).top(queries, k)
+def some_left_out():
+    """Of any catalogue, however small, the items that cannot be among the best are left out."""
+    return mock.patch.object(pruned, "_FEW", 0)
+
+
+@given(
+    st.lists(short_texts, min_size=1, max_size=30), st.lists(short_texts, max_size=3), st.integers(1, 12), st.booleans()
+)
+def test_top_equals_sorting_the_direct_formula(texts, queries, k, all_scored):
+    with contextlib.nullcontext() if all_scored else some_left_out():
+        columns, scores = Bm25Index(texts).top(queries, k)
     assert columns.shape == scores.shape == (len(queries), k)
     assert (columns.dtype, scores.dtype) == (np.int64, np.float32)
     for row, query in enumerate(queries):
@@ -76,11 +86,13 @@ def made_up_titles(items, vocabulary=3000):
 
 
 @pytest.mark.parametrize("k", [1, 10, 500])
-def test_top_equals_sorting_all_scores_where_common_words_are_skipped(k):
+@pytest.mark.parametrize("ways", [contextlib.nullcontext, some_left_out])
+def test_top_equals_sorting_all_scores(k, ways):
     texts = made_up_titles(5000)
     index = Bm25Index(texts)
     queries = [*texts[:40], "w1", "w1 w2 w3", "w1 w2 w2999 w17 zebra", *(text + " " + text for text in texts[40:50])]
-    columns, scores = index.top(queries, k)
+    with ways():
+        columns, scores = index.top(queries, k)
     for row, all_scores in enumerate(index.scores(queries)):
         best = in_total_order(all_scores, k)
         assert columns[row, : len(best)].tolist() == best
@@ -90,16 +102,17 @@ def test_top_equals_sorting_all_scores_where_common_words_are_skipped(k):
 
 def test_common_words_are_looked_up_and_not_gone_through(monkeypatch):
     gone_through = []
-    by_word = Scorer.by_word
+    by_word = pruned.Scorer.by_word
 
     def watched(*arguments):
         columns, gains = by_word(*arguments)
         gone_through.append(len(columns))
         return columns, gains
 
-    monkeypatch.setattr(Scorer, "by_word", watched)
+    monkeypatch.setattr(pruned.Scorer, "by_word", watched)
     texts = [f"title pack model{number // 4} part{number // 20}" for number in range(2000)]
-    columns, _ = Bm25Index(texts).top(["title pack model7 part1"], 4)
+    with some_left_out():
+        columns, _ = Bm25Index(texts).top(["title pack model7 part1"], 4)
     assert columns.tolist() == [[28, 29, 30, 31]]
     assert max(gone_through) <= 20
 

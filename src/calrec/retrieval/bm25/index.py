@@ -14,7 +14,7 @@ from pydantic import Field
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.retrieval.bm25.postings import Postings
-from calrec.retrieval.bm25.pruned import Query, Scorer, best
+from calrec.retrieval.bm25.pruned import Query, Room, Scorer, best
 from calrec.retrieval.bm25.vocabulary import words
 from calrec.settings import Settings
 
@@ -119,14 +119,10 @@ class Bm25Index:
 
     def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """BM25 of every item for every query: shape (len(queries), len(self)), each >= 0; 0 where no word is shared."""
-        result = np.zeros((len(queries), len(self)), dtype=np.float32)
+        result = np.empty((len(queries), len(self)), dtype=np.float32)
         scorer = Scorer(self._postings, self._norm, np.float64)
         for row, query in zip(result, self._queries(queries), strict=True):
-            total = np.zeros(len(self))
-            for place in range(len(query)):
-                columns, gains = scorer.by_word(query, place)
-                np.add.at(total, columns, gains)
-            row[:] = total
+            row[:] = scorer.totals(query)
         return result
 
     def top(self, queries: Sequence[str], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -149,10 +145,10 @@ class Bm25Index:
             raise ValueError(f"k must be at least 1, got {k}")
         columns = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.zeros((len(queries), k), dtype=np.float32)
-        scorer = Scorer(self._postings, self._norm, np.float32)
-        level = np.empty(len(self), dtype=np.float32)
+        exact, rough = (Scorer(self._postings, self._norm, dtype) for dtype in (np.float64, np.float32))
+        room = Room(len(self))
         for row, query in enumerate(self._queries(queries)):
-            found, reached = best(scorer, query, k, level)
+            found, reached = best(exact, rough, query, k, room)
             columns[row, : len(found)] = found
             scores[row, : len(found)] = reached
         return columns, scores
@@ -182,7 +178,7 @@ class Bm25Index:
         highest = postings.highest[numbers]
         bounds = weights * (highest / (highest + self._norm(postings.shortest[numbers])))
         order = np.argsort(-bounds, kind="stable")
-        return Query(numbers[order], weights[order], bounds[order])
+        return Query(numbers[order], weights[order], bounds[order], holders[order])
 
     def _norm(self, lengths: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """What stands beside f_iw in the denominator, for texts of some lengths."""

@@ -18,6 +18,8 @@ Norm = Callable[[NDArray[np.integer[Any]]], NDArray[np.float64]]
 _SLACK = 1 - 1e-4
 # Adding a word costs two nanoseconds an item that has it, scoring an item some hundred times that: measured to balance.
 _ADDED_UNTIL = 0.5
+# Up to so many items and additions, all of them are quicker than leaving any out.
+_FEW = 100_000
 # How many times k items must be found before the best k of them are worth scoring.
 _LEADERS = 2
 
@@ -30,14 +32,24 @@ class Query:
         numbers: of the words: (T,).
         weights: inverse document frequencies, times how often the query has each word: (T,).
         bounds: no item gains more from the word: (T,).
+        holders: how many items have the word: (T,).
     """
 
     numbers: NDArray[np.int64]
     weights: NDArray[np.float64]
     bounds: NDArray[np.float64]
+    holders: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+
+class Room:
+    """Where one query after the other is worked on: a level and a mark for each of so many items."""
+
+    def __init__(self, items: int) -> None:
+        self.level = np.empty(items, dtype=np.float32)
+        self.marks = np.empty(items, dtype=np.bool_)
 
 
 class Scorer:
@@ -56,6 +68,8 @@ class Scorer:
         self._known: dict[tuple[int, float], tuple[NDArray[np.intp], NDArray[Any]]] = {}
         counts, lengths = postings.hits.T
         self._shares = counts / (counts + norm(lengths))
+        # Of each word of the catalogue its place in the query that is looked at, from 1; 0 where it is not there.
+        self._places = np.zeros(len(postings.vocabulary), dtype=np.int32)
 
     def by_word(self, query: Query, place: int) -> tuple[NDArray[np.intp], NDArray[Any]]:
         """The items that have the query's word at ``place``: columns (n,), ascending, and what each gains (n,)."""
@@ -67,20 +81,27 @@ class Scorer:
             self._known[number, weight] = columns, gains.take(self.postings.kinds[first:last])
         return self._known[number, weight]
 
+    def totals(self, query: Query) -> NDArray[np.float64]:
+        """The scores of all items, (I,), 0 where an item has no word of the query."""
+        total = np.zeros(len(self.postings.texts), dtype=self._dtype)
+        for place in range(len(query)):
+            columns, gains = self.by_word(query, place)
+            np.add.at(total, columns, gains)
+        return total
+
     def by_item(self, query: Query, columns: NDArray[np.intp]) -> NDArray[np.float64]:
         """The scores of some items that have a word of the query: (m,) each."""
         numbers, lengths = self._words_of(columns)
-        rows = np.repeat(np.arange(len(columns)), lengths)
-        order = np.argsort(query.numbers)
-        nearest = order[np.minimum(np.searchsorted(query.numbers, numbers, sorter=order), len(query) - 1)]
-        cells = (rows * len(query) + nearest)[query.numbers[nearest] == numbers]
-        counts = np.bincount(cells, minlength=len(columns) * len(query)).reshape(len(columns), len(query))
+        self._places[query.numbers] = np.arange(1, len(query) + 1)
+        width = len(query) + 1
+        cells = np.repeat(np.arange(0, len(columns) * width, width), lengths) + self._places[numbers]
+        self._places[query.numbers] = 0
+        counts = np.bincount(cells, minlength=len(columns) * width).reshape(len(columns), width)
         norms = self._norm(lengths)[:, None]
         shares = np.divide(counts, counts + norms, out=np.zeros(counts.shape), where=counts > 0)
         # One after the other, as in a sum over whole columns: the same score to the last bit.
-        scores = np.zeros(len(columns))
-        for weight, share in zip(query.weights, shares.T, strict=True):
-            scores += weight * share
+        weights = np.append(0.0, query.weights)  # a word that the query does not have brings nothing
+        scores: NDArray[np.float64] = np.cumsum(shares * weights, axis=1)[:, -1]
         return scores
 
     def highest_shares(self, columns: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -98,20 +119,37 @@ class Scorer:
 
 
 def best(
-    scorer: Scorer, query: Query, k: int, level: NDArray[np.float32]
+    exact: Scorer, rough: Scorer, query: Query, k: int, room: Room
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Columns (m,) and scores (m,) of the k best items, or of all that have a word: score first, then column.
 
-    The words are added up in their order until the remaining ones can bring, ``rest``, but a part of what k items are
-    known to reach, the threshold. Most items are then too low for a place; only those that are not are scored.
+    Where there is little to add up, all of it is added up; else only items that can be among the best are scored.
 
     Args:
-        scorer: of the catalogue, in float32.
+        exact: a scorer in float64. rough: the same in float32.
         query: its words.
         k: places.
-        level: (I,) to work in.
+        room: for the catalogue's items.
+    """
+    if len(room.level) + query.holders.sum() <= _FEW:
+        total = exact.totals(query)
+        columns = np.flatnonzero(total > 0)  # of truth values, since numpy is slow to find what is not zero
+        scores = total[columns].astype(np.float32)
+    else:
+        columns = _hopeful(rough, query, k, room)
+        scores = rough.by_item(query, columns).astype(np.float32)
+    order = top_k(scores, k)
+    return columns[order], scores[order]
+
+
+def _hopeful(scorer: Scorer, query: Query, k: int, room: Room) -> NDArray[np.intp]:
+    """Columns (m,), ascending, of items among which the k best are.
+
+    The words are added up in their order until the remaining ones can bring, ``rest``, but a part of what k items are
+    known to reach, the threshold. Most items are then too low for a place.
     """
     rest = np.append(np.cumsum(query.bounds[::-1])[::-1], 0.0)
+    level = room.level
     level.fill(0)
     leaders = np.empty(0, dtype=np.intp)
     threshold, place = 0.0, 0
@@ -124,17 +162,15 @@ def best(
         if not threshold and len(leaders) >= _LEADERS * k:
             threshold = _reached_by_k(k, scorer, query, leaders, level[leaders])
     # A float64 would make float64 of the whole level.
-    candidates = np.flatnonzero(level > np.float32(max(threshold - rest[place], 0)))
+    candidates = np.flatnonzero(np.greater(level, np.float32(max(threshold - rest[place], 0)), out=room.marks))
+    if len(candidates) <= _LEADERS * k:
+        return candidates
     reached = level[candidates]
-    if len(candidates) > _LEADERS * k:
-        threshold = max(threshold, _reached_by_k(k, scorer, query, candidates, reached))
-        hopeful = reached + rest[place] > threshold
-        candidates, reached = candidates[hopeful], reached[hopeful]
-        hopeful = reached + scorer.highest_shares(candidates) * query.weights[place:].sum() > threshold
-        candidates = candidates[hopeful]
-    scores = scorer.by_item(query, candidates).astype(np.float32)
-    order = top_k(scores, k)
-    return candidates[order], scores[order]
+    threshold = max(threshold, _reached_by_k(k, scorer, query, candidates, reached))
+    hopeful = reached + rest[place] > threshold
+    candidates, reached = candidates[hopeful], reached[hopeful]
+    hopeful = reached + scorer.highest_shares(candidates) * query.weights[place:].sum() > threshold
+    return candidates[hopeful]
 
 
 def _reached_by_k(

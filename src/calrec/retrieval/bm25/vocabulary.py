@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,4 +80,10 @@ class Vocabulary:
         return bisect_left(range(len(self)), word.encode(), key=self._encoded)
 
     def _encoded(self, number: int) -> bytes:
-        return self.letters[number].tobytes()
+        letters, starts = self._memory
+        return letters[starts[number] : starts[number + 1]].tobytes()
+
+    @cached_property
+    def _memory(self) -> tuple[memoryview, memoryview]:
+        """``letters`` without numpy's overhead, which is most of what finding a word would take."""
+        return memoryview(self.letters.values), memoryview(self.letters.starts)
