@@ -56,7 +56,11 @@ def test_it_fills_the_table_and_a_second_call_trains_and_writes_nothing(ablate, 
     assert set(rows) == {"full", *SOME}
     assert rows["nig-alone"]["changes"] == ["objective.alpha=0", "objective.beta=0"]
     assert all("p_holm" in rows[name]["against_full"]["recall@1"] for name in SOME)
-    assert "| L_NIG, neither contrastive loss |" in (out / "ablation.md").read_text()
+    tokens = {name: row["tokens"] for name, row in rows.items()}
+    assert tokens["full"] == tokens["samples-2"] > tokens["without-stage-two"] > tokens["without-fine-tuning"] == 0
+    table = (out / "ablation.md").read_text()
+    assert "Trained: all layers of bytes" in table
+    assert "| L_NIG, neither contrastive loss | `objective.alpha=0`, `objective.beta=0` |" in table
 
     # The full recipe's Stage I is what is left without Stage II, and is trained once.
     runs = ["stage-one/full/stage-one", "runs/full/stage-two", "stage-one/nig-alone/stage-one"]

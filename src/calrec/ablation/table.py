@@ -41,12 +41,12 @@ def save_table(plan: TrainingPlan, results: Mapping[Variant, Result], out: Path)
 
 
 def as_json(plan: TrainingPlan, results: Mapping[Variant, Result]) -> dict[str, Any]:
-    """Everything that is known of the variants: what each changes, its metrics by id and by text, and its tests."""
+    """What each variant changes, the tokens that trained it, its metrics by id and by text, and its tests."""
     tests = {metric: against_full(results, metric) for metric in SHOWN}
     rows = []
     for variant, result in results.items():
         row: dict[str, Any] = {"name": variant.name, "says": variant.says, "changes": list(variant.change(plan))}
-        row |= {"result": result.path.name, **result.summary.metrics.model_dump()}
+        row |= {"tokens": _tokens(result), "result": result.path.name, **result.summary.metrics.model_dump()}
         if variant != FULL:
             found = {metric: of_metric[str(result.path)] for metric, of_metric in tests.items()}
             row["against_full"] = {metric: {**asdict(test), "p_holm": p} for metric, (test, p) in found.items()}
@@ -58,7 +58,7 @@ def as_markdown(plan: TrainingPlan, results: Mapping[Variant, Result]) -> str:
     """Two tables: means with standard errors, and the tests of one metric."""
     protocol, tests = results[FULL].summary.protocol, against_full(results)
     means = [
-        [variant.says, _changes(variant, plan), *(_mean(result, metric) for metric in SHOWN)]
+        [variant.says, _changes(variant, plan), f"{_tokens(result):,}", *(_mean(result, metric) for metric in SHOWN)]
         for variant, result in results.items()
     ]
     tested = [_tested(variant, *tests[str(result.path)]) for variant, result in results.items() if variant != FULL]
@@ -67,9 +67,10 @@ def as_markdown(plan: TrainingPlan, results: Mapping[Variant, Result]) -> str:
         (
             f"# Ablation on {protocol.domain}",
             f"{protocol.split}: {protocol.users:,} users, {protocol.candidates:,} items, by id"
-            f"{', last item excluded' if protocol.exclude_last else ''}; protocol `{protocol.hash}`. Each mean stands "
-            "with its standard error over users.",
-            table(("variant", "change of the recipe", *SHOWN), means),
+            f"{', last item excluded' if protocol.exclude_last else ''}; protocol `{protocol.hash}`. Trained: "
+            f"{_trained_part(plan)} of {plan.model.backbone}, by so many tokens of sequences in both stages. Each mean "
+            "stands with its standard error over users.",
+            table(("variant", "change of the recipe", "tokens", *SHOWN), means),
             f"{TESTED} against {FULL.says}, paired over users; p by sign flips, corrected by Holm for these "
             f"{len(tested)} comparisons:",
             table(header, tested) + "\n",
@@ -79,6 +80,17 @@ def as_markdown(plan: TrainingPlan, results: Mapping[Variant, Result]) -> str:
 
 def _changes(variant: Variant, plan: TrainingPlan) -> str:
     return ", ".join(f"`{change}`" for change in variant.change(plan))
+
+
+def _tokens(result: Result) -> int:
+    """Of sequences that training saw, in both stages."""
+    return sum(result.summary.settings["training"]["tokens"].values())
+
+
+def _trained_part(plan: TrainingPlan) -> str:
+    if plan.model.lora is not None:
+        return f"adapters of rank {plan.model.lora.rank}"
+    return "all layers" if plan.model.train_layers is None else f"the top {plan.model.train_layers} layers"
 
 
 def _mean(result: Result, metric: str) -> str:

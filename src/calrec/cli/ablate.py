@@ -36,7 +36,8 @@ def ablate(
 
     Trains and evaluates the recipe without each of its parts, under one protocol, and tests every variant against the
     full one. How many samples and the round-robin are worth comes from the full one's texts, without a model. An
-    interrupted ablation goes on when the same command is called again. The table is in ablation.md and ablation.json.
+    interrupted ablation goes on when the same command is called again. The table is in ablation.md and ablation.json;
+    with --only it has those variants alone.
 
     Example: calrec ablate two-cores --data domains/Industrial_and_Scientific --out ablation --users 1000
     """
