@@ -62,7 +62,7 @@ def _of_one_protocol(results: Sequence[Result]) -> str:
     )
     rows = []
     for result in results:
-        for identity in _identities(results):
+        for identity in identities(results):
             rows.append([result.name, identity, *(_cell(result, identity, name) for name in SHOWN)])
     inference = {json.dumps(i) for r in results if (i := r.summary.settings.get("inference")) is not None}
     return "\n\n".join(
@@ -76,7 +76,7 @@ def _of_one_protocol(results: Sequence[Result]) -> str:
     )
 
 
-def _identities(results: Sequence[Result]) -> tuple[str, ...]:
+def identities(results: Sequence[Result]) -> tuple[str, ...]:
     """By text only where that says something else: where items share their texts."""
     same = all(result.summary.metrics.by_id == result.summary.metrics.by_text for result in results)
     return ("id",) if same else ("id", "text")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from calrec.atomic import replacing
 
-_NAMES = {
+#: What a stage minimises and its terms: name in the log -> name for people.
+TERMS = {
     "loss": "objective",
     "nig": "L_NIG, nats a token",
     "tt": "L_TT",
@@ -15,12 +17,34 @@ _NAMES = {
     "item": "items' own text, nats a token",
 }
 
+History = Sequence[Mapping[str, float]]
 
-def plot_curves(log_history: Sequence[Mapping[str, float]], path: Path) -> bool:
-    """Draw every term over the updates, training as a line and validation as points.
+
+def terms_of(log_history: History) -> list[str]:
+    """The terms that a log has, in the order of ``TERMS``."""
+    return [name for name in TERMS if any(name in entry for entry in log_history)]
+
+
+def draw_term(axes: Any, log_history: History, name: str) -> None:
+    """One term over the updates: training as a line, validation as points.
 
     Args:
+        axes: of matplotlib.
         log_history: of transformers' Trainer; ``tt`` is training, ``eval_tt`` validation.
+        name: of the term.
+    """
+    for key, style, label in ((name, "-", "training"), (f"eval_{name}", "o--", "validation")):
+        points = [(entry["step"], entry[key]) for entry in log_history if key in entry and "step" in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.2)
+    axes.set_xlabel("update")
+
+
+def plot_curves(log_history: History, path: Path) -> bool:
+    """Draw every term beside the others.
+
+    Args:
+        log_history: as for ``draw_term``.
         path: of a PNG or SVG.
 
     Returns:
@@ -30,15 +54,11 @@ def plot_curves(log_history: Sequence[Mapping[str, float]], path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    terms = [name for name in _NAMES if any(name in entry for entry in log_history)]
+    terms = terms_of(log_history)
     figure = Figure(figsize=(4 * len(terms), 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
-        for key, style, label in ((name, "-", "training"), (f"eval_{name}", "o--", "validation")):
-            points = [(entry["step"], entry[key]) for entry in log_history if key in entry and "step" in entry]
-            if points:
-                axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.2)
-        axes.set_title(_NAMES[name], fontsize=10)
-        axes.set_xlabel("update")
+        draw_term(axes, log_history, name)
+        axes.set_title(TERMS[name], fontsize=10)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=9, frameon=False)
     with replacing(path) as part:

@@ -1,0 +1,90 @@
+"""How a result is made again: its command, its settings, and what computed it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from calrec.baselines import BASELINES
+from calrec.evaluation.result import Result
+from calrec.pipeline.settings import InferenceSettings
+from calrec.report.ledger import Comparison
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one result is made again.
+
+    Attributes:
+        name: of the result. command: that makes it, empty where none does. weights: SHA-256 of the run's.
+        settings: YAML.
+    """
+
+    name: str
+    command: str
+    weights: str
+    settings: str
+
+
+def recipes(comparison: Comparison, data: str) -> list[Recipe]:
+    """A recipe for every result; ``data`` is the domain's folder."""
+    return [
+        Recipe(name, command(result, data), str(result.summary.settings.get("weights", "")), _yaml(result))
+        for name, result in comparison
+    ]
+
+
+def command(result: Result, data: str) -> str:
+    """The call of ``calrec evaluate`` that gives a result; ``RUN`` stands for the folder of the run."""
+    said, protocol = result.summary, result.summary.protocol
+    is_run = "weights" in said.settings
+    settings = said.settings.get("inference", {}) if is_run else said.settings
+    if not (_is_inference(settings) if is_run else said.method in BASELINES):
+        return ""
+    words = ["calrec", "evaluate", "RUN" if is_run else said.method, "--data", data, "--split", protocol.split]
+    words += ["--users", str(protocol.users), "--exclude-last" if protocol.exclude_last else "--include-last"]
+    for key, value in _leaves(settings):
+        words += ["--set", f"{key}={_as_yaml(value)}"]
+    return shlex.join([*words, "--out", str(result.path)])
+
+
+def _is_inference(settings: Mapping[str, Any]) -> bool:
+    """Whether ``--set`` knows all of it: an ablation's results also say what was left out of the grounding."""
+    try:
+        InferenceSettings.model_validate(settings)
+    except ValidationError:
+        return False
+    return True
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as ``--set`` reads it back: words without quotes where that says the same."""
+    plain = isinstance(value, str) and yaml.safe_load(value) == value
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _yaml(result: Result) -> str:
+    return yaml.safe_dump(dict(result.summary.settings), sort_keys=False, allow_unicode=True, width=100)
+
+
+def environments(comparison: Comparison) -> list[tuple[list[str], str, str]]:
+    """Names of results, versions and machine of each distinct set of versions and machine."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, result in comparison:
+        versions = ", ".join(f"{package} {version}" for package, version in result.summary.versions.items())
+        found.setdefault((versions, result.summary.machine), []).append(name)
+    return [(names, versions, machine) for (versions, machine), names in found.items()]
