@@ -7,7 +7,7 @@ import pytest
 
 from calrec.baselines import BASELINES, fit_baseline
 from calrec.errors import ConfigError
-from calrec.protocol import Recommender, exclude_last
+from calrec.protocol import Recommender, exclude_last, rankings
 from calrec.records import Catalogue, History, Item
 
 TITLES = ("red pen", "blue pen", "red ink", "paper", "stapler")
@@ -54,6 +54,14 @@ def test_bm25_finds_titles_that_share_words(domain):
     assert set(ranking(domain, "bm25", "a")) == {"a", "b", "c"}
     assert "a" not in ranking(domain, "bm25", "a", "itself=false")
     assert ranking(domain, "bm25", "e", "itself=false") == ""
+
+
+@pytest.mark.parametrize("itself", ["true", "false"])
+@pytest.mark.parametrize("k", [1, 2, 5, 9])
+def test_bm25_recommends_what_it_scores_best(domain, itself, k):
+    method = fit_baseline("bm25", domain, [f"itself={itself}"])
+    histories = [History("x", tuple(bought)) for bought in ("a", "b", "ac", "d", "e", "ez")]
+    assert method.recommend(histories, k) == rankings(method.score(histories), domain.catalogue, k)
 
 
 def test_the_last_item_can_be_taken_out_of_any_ranking(domain):

@@ -95,3 +95,19 @@ def test_what_was_computed_is_kept_with_the_run_and_known_again(tiny_run, monkey
     # And so has another precision.
     CALRec.from_pretrained(tiny_run, settings=asked.model_copy(update={"dtype": "bfloat16"})).recommend([["i0"]])
     assert len(list((tiny_run / "computed").glob("*/vectors/vectors.npy"))) == 3
+
+
+def test_bm25_is_kept_with_the_run_and_opened_again(tiny_run, monkeypatch):
+    first = shown(CALRec.from_pretrained(tiny_run))
+    (folder,) = (tiny_run / "computed").glob("bm25-*")
+    assert (folder / "hits.npy").is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr("calrec.retrieval.bm25.index.Postings.of", None)
+        recommender = CALRec.from_pretrained(tiny_run)
+        assert shown(recommender) == first
+    # A catalogue that changes in the process is not written; one that comes from elsewhere has a folder of its own.
+    recommender.add_items(NEW)
+    recommender.recommend([["i0"]])
+    assert list((tiny_run / "computed").glob("bm25-*")) == [folder]
+    CALRec.from_pretrained(tiny_run, recommender.catalogue).recommend([["i0"]])
+    assert len(list((tiny_run / "computed").glob("bm25-*"))) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class CatalogueIndex:
         encoder: whose items are the catalogue's.
         catalogue: its texts are the template's.
         settings: of inference.
-        store: folder where vectors and priors are kept, and found again; None keeps nothing.
+        store: folder where vectors, priors and BM25 are kept, and found again; None keeps nothing.
         weights: SHA-256 of the model's weights.
     """
 
@@ -96,7 +97,12 @@ class CatalogueIndex:
 
     @cached_property
     def bm25(self) -> Bm25Index:
-        return Bm25Index(self.catalogue.texts, self._settings.bm25)
+        texts, settings = self.catalogue.texts, self._settings.bm25
+        if self._store is None:
+            return Bm25Index(texts, settings)
+        # Of the version, too: another one may see other words in a text.
+        key = hashlib.sha256("\0".join((version("calrec"), *texts)).encode()).hexdigest()
+        return Bm25Index.stored(self._store / f"bm25-{key[:16]}", texts, settings)
 
     @cached_property
     def trie(self) -> ItemTrie:

@@ -218,6 +218,20 @@ def test_a_folder_that_is_no_index(tmp_path):
         Bm25Index.load(tmp_path / "index")
 
 
+def test_an_index_is_made_once_and_then_opened(tmp_path, monkeypatch, caplog):
+    fresh, folder = Bm25Index(TEXTS), tmp_path / "kept" / "index"
+    assert_same_index(Bm25Index.stored(folder, TEXTS), fresh)
+    with monkeypatch.context() as patched:
+        patched.setattr(Bm25Index, "__init__", None)
+        assert_same_index(Bm25Index.stored(folder, TEXTS), fresh)
+    (folder / "hits.npy").unlink()
+    (folder / "hits.npy").write_bytes(b"\x93NUMPY")
+    assert_same_index(Bm25Index.stored(folder, TEXTS), fresh)
+    (tmp_path / "file").touch()
+    assert_same_index(Bm25Index.stored(tmp_path / "file" / "index", TEXTS), fresh)
+    assert "the BM25 index is made at every start, for" in caplog.text
+
+
 def test_wrong_changes():
     index = Bm25Index(["a", "b"])
     with pytest.raises(DataError, match="at least one text"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from calrec.atomic import sync_tree
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.retrieval.bm25.postings import Postings
 from calrec.retrieval.bm25.pruned import Query, Room, Scorer, best
 from calrec.retrieval.bm25.vocabulary import words
 from calrec.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class Bm25Settings(Settings):
@@ -52,6 +56,27 @@ class Bm25Index:
 
     def __init__(self, texts: Sequence[str], settings: Bm25Settings | None = None) -> None:
         self._use(Postings.of(texts), settings or Bm25Settings())
+
+    @classmethod
+    def stored(cls, folder: Path, texts: Sequence[str], settings: Bm25Settings | None = None) -> Bm25Index:
+        """The index that a folder keeps, mapped into memory; made and written there where there is none.
+
+        Args:
+            folder: of an index of these very texts, such as one named by their hash; or to be made.
+            texts: the catalogue's.
+            settings: the constants.
+        """
+        try:
+            return cls.load(folder, settings)
+        except DataError as reason:
+            logger.info("%s; making it", reason)
+        index = cls(texts, settings)
+        try:
+            index.save(folder)
+        except DataError as reason:
+            logger.warning("the BM25 index is made at every start, for %s", reason)
+            return index
+        return cls.load(folder, settings)
 
     @classmethod
     def load(cls, folder: Path, settings: Bm25Settings | None = None) -> Bm25Index:
@@ -96,6 +121,7 @@ class Bm25Index:
         with beside(folder) as fresh:
             for name, array in self._postings.arrays.items():
                 np.save(fresh / f"{name}.npy", array, allow_pickle=False)
+            sync_tree(fresh)
             take_place(fresh, folder)
 
     def changed(self, origin: NDArray[np.int64], added: Sequence[str]) -> Bm25Index:

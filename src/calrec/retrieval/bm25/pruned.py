@@ -169,8 +169,9 @@ def _hopeful(scorer: Scorer, query: Query, k: int, room: Room) -> NDArray[np.int
     threshold = max(threshold, _reached_by_k(k, scorer, query, candidates, reached))
     hopeful = reached + rest[place] > threshold
     candidates, reached = candidates[hopeful], reached[hopeful]
-    hopeful = reached + scorer.highest_shares(candidates) * query.weights[place:].sum() > threshold
-    return candidates[hopeful]
+    highest = scorer.highest_shares(candidates) * query.weights[place:].sum()
+    chosen: NDArray[np.intp] = candidates[reached + highest > threshold]
+    return chosen
 
 
 def _reached_by_k(

@@ -86,4 +86,4 @@ class Vocabulary:
     @cached_property
     def _memory(self) -> tuple[memoryview, memoryview]:
         """``letters`` without numpy's overhead, which is most of what finding a word would take."""
-        return memoryview(self.letters.values), memoryview(self.letters.starts)
+        return self.letters.values.data, self.letters.starts.data
