@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from calrec.cli.compare import labels
 from calrec.cli.main import main
+from calrec.evaluation.compare import labels
 
 
 def run(*arguments):

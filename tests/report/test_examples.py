@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calrec.cli.compare import labels
 from calrec.evaluation import load_result
 from calrec.pipeline.grounding import Grounding
 from calrec.report.examples import EACH, PLACES, _parts, examples
@@ -15,7 +14,7 @@ from calrec.retrieval.bm25.vocabulary import words
 
 @pytest.fixture
 def shown(results, domain):
-    (comparison,) = comparisons(results, labels, domain)
+    (comparison,) = comparisons(results, domain)
     return examples(comparison, domain)
 
 
@@ -52,7 +51,7 @@ def test_the_history_and_the_target_are_texts_of_the_domain(shown, domain):
 
 
 def test_results_without_texts_have_no_examples(results, domain):
-    (comparison,) = comparisons(results / "markov", labels, domain)
+    (comparison,) = comparisons(results / "markov", domain)
     assert examples(comparison, domain) is None
 
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 
-from calrec.cli.compare import labels
 from calrec.cli.main import main
 from calrec.evaluation import load_result
 from calrec.pipeline.settings import InferenceSettings
@@ -18,7 +17,7 @@ from calrec.settings import read_settings
 def test_the_command_of_a_baseline_makes_its_result_again(domain, tmp_path, monkeypatch, capsys, users):
     made = ["evaluate", "item-knn", "--data", str(domain.path), "--out", str(tmp_path / "mine"), "--set", "window=2"]
     assert main([*made, "--include-last", *(("--users", str(users)) if users else ())]) == 0
-    (comparison,) = comparisons(tmp_path / "mine", labels)
+    (comparison,) = comparisons(tmp_path / "mine")
     (result,) = comparison.results
     program, *arguments = shlex.split(command(result, str(domain.path)))
     (tmp_path / "elsewhere").mkdir()
@@ -31,7 +30,7 @@ def test_the_command_of_a_baseline_makes_its_result_again(domain, tmp_path, monk
 
 
 def test_the_command_of_a_run_sets_inference_as_it_was(results):
-    (comparison,) = comparisons(results / "samples-2", labels)
+    (comparison,) = comparisons(results / "samples-2")
     words = shlex.split(command(comparison.results[0], "domains/x"))
     assert words[:5] == ["calrec", "evaluate", "RUN", "--data", "domains/x"]
     overrides = [word for flag, word in pairwise(words) if flag == "--set"]
@@ -40,7 +39,7 @@ def test_the_command_of_a_run_sets_inference_as_it_was(results):
 
 
 def test_no_command_is_given_where_none_makes_the_result(results):
-    (comparison,) = comparisons(results / "samples-2", labels)
+    (comparison,) = comparisons(results / "samples-2")
     result = comparison.results[0]
     settings = dict(result.summary.settings)
     settings["inference"] = {**settings["inference"], "grounded": "the most probable text alone"}
@@ -51,7 +50,7 @@ def test_no_command_is_given_where_none_makes_the_result(results):
 
 
 def test_results_of_one_machine_share_a_line(results):
-    (comparison,) = comparisons(results, labels)
+    (comparison,) = comparisons(results)
     ((names, versions, machine),) = environments(comparison)
     assert sorted(names) == sorted(comparison.names)
     assert "polars " in versions

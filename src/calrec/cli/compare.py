@@ -63,7 +63,7 @@ def results_table(results: Sequence[Result], identity: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from calrec.evaluation.compare import SHOWN
+    from calrec.evaluation.compare import SHOWN, labels
 
     protocol = results[0].summary.protocol
     title = (
@@ -85,20 +85,12 @@ def results_table(results: Sequence[Result], identity: str) -> Table:
     return table
 
 
-def labels(results: Sequence[Result]) -> list[str]:
-    """What each result is called: its method, its folder's name or its whole path, the first that is its alone."""
-    names = [(result.name, result.path.name, str(result.path)) for result in results]
-    columns = list(zip(*names, strict=True))
-    return [
-        next((name for name, column in zip(row, columns, strict=True) if column.count(name) == 1), row[-1])
-        for row in names
-    ]
-
-
 def tests_table(results: Sequence[Result], reference: Result, metric: str, tests: Tests) -> Table:
     """Each result against the reference: the difference with its interval, its p-value, and whose users are better."""
     from rich.table import Table
     from rich.text import Text
+
+    from calrec.evaluation.compare import labels
 
     named = {str(result.path): label for result, label in zip(results, labels(results), strict=True)}
     title = Text(f"{metric} against {named[str(reference.path)]}, paired over users")

@@ -26,7 +26,6 @@ def report(
     """
     import shlex
 
-    from calrec.cli.compare import labels
     from calrec.data.store import load_domain
     from calrec.report.ledger import comparisons
     from calrec.report.page import page, save_page
@@ -34,7 +33,7 @@ def report(
     from calrec.report.training import training_log
 
     domain = load_domain(data) if data is not None else None
-    found = comparisons(results, labels, domain)
+    found = comparisons(results, domain)
     log = training_log(run) if run is not None else None
     path = out or results / "report.html"
     options = [("--run", run), ("--data", data), ("--out", out)]

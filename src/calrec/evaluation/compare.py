@@ -27,6 +27,16 @@ def require_one_protocol(results: Sequence[Result]) -> None:
             )
 
 
+def labels(results: Sequence[Result]) -> list[str]:
+    """What each result is called: its method, its folder's name or its whole path, the first that is its alone."""
+    names = [(result.name, result.path.name, str(result.path)) for result in results]
+    columns = list(zip(*names, strict=True))
+    return [
+        next((name for name, column in zip(row, columns, strict=True) if column.count(name) == 1), row[-1])
+        for row in names
+    ]
+
+
 def best_of(results: Sequence[Result], metric: str, identity: str) -> Result:
     """The result with the highest mean; the first of equals."""
     return max(results, key=lambda result: getattr(result.summary.metrics, f"by_{identity}")[metric])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calrec.data.store import Domain
 from calrec.errors import ConfigError, DataError
+from calrec.evaluation.compare import labels
 from calrec.evaluation.protocol import Protocol
 from calrec.evaluation.result import RESULT, Result, load_result
 from calrec.evaluation.verify import faults
@@ -42,14 +43,11 @@ class Comparison:
         return zip(self.names, self.results, strict=True)
 
 
-def comparisons(
-    folder: Path, name: Callable[[Sequence[Result]], Sequence[str]], domain: Domain | None = None
-) -> list[Comparison]:
+def comparisons(folder: Path, domain: Domain | None = None) -> list[Comparison]:
     """Read every result below a folder; what is hidden is left out.
 
     Args:
         folder: results, at any depth.
-        name: gives results of one protocol names that tell them apart.
         domain: its results are verified against it as well.
 
     Raises:
@@ -60,7 +58,7 @@ def comparisons(
     for result in _verified(folder, domain):
         by_protocol.setdefault(result.summary.protocol_hash, []).append(result)
     ordered = [sorted(group, key=lambda r: -r.summary.metrics.by_id[MAIN]) for group in by_protocol.values()]
-    return [Comparison(tuple(group), tuple(name(group))) for group in ordered]
+    return [Comparison(tuple(group), tuple(labels(group))) for group in ordered]
 
 
 def _verified(folder: Path, domain: Domain | None) -> list[Result]:
