@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 
 class Bert4RecSettings(AttentionSettings):
-    """
+    """The best of five trainings, by NDCG@10 on the validation users of Industrial_and_Scientific; one seed.
+
+    They gave .0593; with positions counted from the beginning .0553; with larger first weights (deviation dim ** -.5)
+    .0444; with dropout .5 and positions from the beginning .0443, and at learning rate .003 .0448. Only the first two
+    went on for 60 passes or more: others ended where nothing improved for 5 or 10, so this search is a narrow one.
+
     Attributes:
         masked: share of a sequence's items that are hidden in training, in (0, 1].
     """
 
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     masked: float = Field(default=0.4, gt=0, le=1)
 
 

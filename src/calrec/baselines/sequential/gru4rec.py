@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 class Gru4RecSettings(SequentialSettings):
+    """The best of five trainings, by NDCG@10 on the validation users of Industrial_and_Scientific; one seed.
+
+    At learning rate .003 dropout .3 gave .0724 and, with more patience, .0726; .5 gave .0720 and, in batches of 128
+    sequences of any length, .0719. Rate .001 with small first embeddings (deviation .02) gave .0420.
+    """
+
     layers: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
 
 
 class Gru4Rec(SequentialBaseline[Gru4RecSettings]):

@@ -90,11 +90,15 @@ class Cloze(Network):
                 max_position_embeddings=length + 1,
                 type_vocab_size=1,
                 pad_token_id=PADDING,
+                initializer_range=_INIT,
             )
         )
 
     def states(self, tokens: Tensor) -> Tensor:
-        states: Tensor = self.bert.bert(tokens, attention_mask=tokens != PADDING).last_hidden_state
+        real = tokens != PADDING
+        # Counted from the end, so that the place behind a history, where prediction masks, is one that training knows.
+        places = (real.sum(dim=1, keepdim=True) - 1 - torch.arange(tokens.shape[1])).clamp(min=0)
+        states: Tensor = self.bert.bert(tokens, attention_mask=real, position_ids=places).last_hidden_state
         return states
 
     def logits(self, states: Tensor, items: int) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from calrec.baselines.sequential.method import SequentialBaseline
 from calrec.baselines.sequential.settings import AttentionSettings
 from calrec.baselines.sequential.vocabulary import Vocabulary
@@ -14,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class SasRecSettings(AttentionSettings):
-    pass
+    """The best of six trainings, by NDCG@10 on the validation users of Industrial_and_Scientific; one seed.
+
+    Dropout .2 gave .0785 and .0774, .5 .0782 and .0770, which is the same within the noise; .5 with dim 128 .0740, with
+    learning rate .003 .0727. The first of each pair, and dim 128, had batches of 128 sequences of any length.
+    """
+
+    dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
 class SasRec(SequentialBaseline[SasRecSettings]):
