@@ -76,6 +76,12 @@ def test_the_correction_that_was_missing_is_found(knowing, recommender, tiny_dom
     assert reached["beam"] < reached["beam, corrected"] == 1
 
 
+def test_joined_is_never_worse_than_a_source_alone(recommender, tiny_domain):
+    tuned = tune(recommender, tiny_domain, ["samples", "beam", "towers"])
+    *alone, fused = [row.metrics["ndcg@10"] for row in tuned.rows]
+    assert fused >= max(alone)
+
+
 def test_nothing_better_leaves_everything_as_it_was(monkeypatch, recommender, tiny_domain):
     monkeypatch.setattr(Request, "uncorrected", lambda request, source: np.full((len(request.histories), 9), -np.inf))
     vars(recommender.index)["priors"] = np.zeros(9)

@@ -127,9 +127,15 @@ class _Trial:
         return max(tried, key=lambda settings: self._reached(self.corrected(scores, settings)))
 
     def best_weights(self, ready: Mapping[str, Scores]) -> dict[str, float]:
-        """One weight after the other, a few rounds, beginning with equal ones."""
+        """The best that is reached from equal weights and from each source alone; equal ones win equals."""
         parts = self.gains(ready)
-        weights = [1.0] * len(parts)
+        starts = [[1.0] * len(parts), *np.eye(len(parts)).tolist()]
+        reached = [self._improved(parts, start) for start in starts]
+        best = max(reached, key=lambda weights: self._reached(self.joined(parts, weights)))
+        return dict(zip(ready, best, strict=True))
+
+    def _improved(self, parts: NDArray[np.float64], weights: list[float]) -> list[float]:
+        """One weight after the other, a few rounds."""
         for _ in range(ROUNDS):
             before = list(weights)
             for place in range(len(weights)):
@@ -137,7 +143,7 @@ class _Trial:
                 weights = max(filter(any, tried), key=lambda chosen: self._reached(self.joined(parts, chosen)))
             if weights == before:
                 break
-        return dict(zip(ready, weights, strict=True))
+        return weights
 
     def gains(self, ready: Mapping[str, Scores]) -> NDArray[np.float64]:
         """(M, U, I) what every source adds to an item at weight 1."""
