@@ -1,5 +1,6 @@
 """Baselines on sequences small enough to count by hand."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,9 @@ def domain():
     """What baselines ask of a domain; items a to e, of which nobody bought e."""
     items = tuple(Item(item_id, {"title": title}) for item_id, title in zip("abcde", TITLES, strict=True))
     histories = [History(user, tuple(ids)) for user, ids in BOUGHT.items()]
-    return SimpleNamespace(catalogue=Catalogue(items), training_sequences=lambda: histories)
+    return SimpleNamespace(
+        catalogue=Catalogue(items), training_sequences=lambda: histories, purchases=Counter("".join(BOUGHT.values()))
+    )
 
 
 def ranking(domain, name, bought, *overrides):

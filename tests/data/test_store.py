@@ -47,6 +47,13 @@ def test_splits_and_training_sequences(domain):
     assert domain.exclude_last
 
 
+def test_purchases_are_those_of_the_training_sequences(domain):
+    bought = [item_id for history in domain.training_sequences() for item_id in history.item_ids]
+    assert bought
+    for item_id in (*domain.catalogue.ids, "no such item"):
+        assert domain.purchases[item_id] == bought.count(item_id)
+
+
 def test_catalogue_and_groups_share_their_order(domain):
     assert domain.catalogue.ids == ("1", "10", "11", "2", "3")
     assert domain.catalogue.texts == ("pen", "paper", "glue", "ink", "pen")

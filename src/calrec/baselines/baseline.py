@@ -51,9 +51,7 @@ class Baseline(ABC, Generic[S]):
 
 def popularity(domain: Domain) -> NDArray[np.float64]:
     """How often each item was bought in the training sequences, over one more than the maximum: (I,) in [0, 1)."""
-    catalogue = domain.catalogue
-    bought = [column for history in domain.training_sequences() for column in catalogue.columns(history.item_ids)]
-    counts = np.bincount(np.array(bought, dtype=np.int64), minlength=len(catalogue))
+    counts = np.array([domain.purchases[item_id] for item_id in domain.catalogue.ids])
     share: NDArray[np.float64] = counts / (counts.max() + 1)
     return share
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,6 +96,11 @@ class Domain:
         """Shape (I,): items with the same text share a number, from 0 in the order of the texts."""
         texts = pl.struct(self.manifest.text_attributes)
         return self.items.select(texts.rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+
+    @cached_property
+    def purchases(self) -> Counter[str]:
+        """How often each item is in the training sequences; 0 for all others."""
+        return Counter(item_id for history in self.training_sequences() for item_id in history.item_ids)
 
     def split(self, split: Split) -> list[Example]:
         """Leave-one-out: one example a user, by user_id; users without a history for it are left out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +31,7 @@ def beyond_accuracy(rankings: pl.DataFrame, domain: Domain) -> dict[str, float]:
     """
     best = rankings.select("user_id", pl.col("top_items").list.head(_BEST)).explode("top_items").drop_nulls()
     numbers = {"coverage": best["top_items"].n_unique() / len(domain.catalogue)}
-    bought = Counter(item_id for history in domain.training_sequences() for item_id in history.item_ids)
+    bought = domain.purchases
     of_targets = np.mean([bought[item_id] for item_id in rankings["target"]])
     if of_targets and len(best):
         numbers["popularity"] = float(np.mean([bought[item_id] for item_id in best["top_items"]]) / of_targets)

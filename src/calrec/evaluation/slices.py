@@ -22,8 +22,7 @@ _LENGTH = ((2, "history of 1 or 2"), (5, "3 to 5"), (10, "6 to 10"), (np.inf, "1
 
 def slices_of(domain: Domain, examples: Sequence[Example]) -> Mapping[str, NDArray[np.bool_]]:
     """Name -> (U,) which users belong to the slice; slices without a user are left out."""
-    counts = Counter(item_id for history in domain.training_sequences() for item_id in history.item_ids)
-    frequency = np.array([counts[example.target] for example in examples])
+    frequency = np.array([domain.purchases[example.target] for example in examples])
     length = np.array([len(example.history) for example in examples])
     bought = np.array([example.target in example.history for example in examples])
     sharing = Counter(domain.text_groups.tolist())

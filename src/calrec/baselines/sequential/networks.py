@@ -5,6 +5,7 @@ All are padded behind, so that a causal model needs no mask. Logits are computed
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -15,16 +16,16 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model
 from calrec.baselines.sequential.vocabulary import PADDING
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """Predicts the next item from all before it, at every position; what else a model predicts, it overrides."""
 
+    @abstractmethod
     def states(self, tokens: Tensor) -> Tensor:
         """(B, L) tokens -> (B, L, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, states: Tensor, items: int) -> Tensor:
         """(N, D) states -> (N, items): of tokens 1 to ``items``."""
-        raise NotImplementedError
 
     def examples(self, tokens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Inputs (B, L') and targets (B, L') to learn from; a target that is ``PADDING`` is none."""
