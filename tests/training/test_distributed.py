@@ -93,7 +93,7 @@ def interrupted(run, copy):
 
 def test_two_processes_make_the_updates_of_one(recipe, launched, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    finished = launched(TORCHRUN, two)
+    finished = launched(TORCHRUN, two, [str(Path(__file__).with_name("late_second.py"))])
     assert finished.returncode == 0, finished.stderr[-3000:]
     train(TrainingPlan.model_validate(recipe), one, use_cpu=True)
     assert_same_training(one, two)

@@ -59,6 +59,7 @@ class CheckpointedTrainer(Trainer):
         self._clear_unfinished()
 
     def _clear_unfinished(self) -> None:
+        self.accelerator.wait_for_everyone()  # transformers lists that folder at the end of training, on every process
         if self.is_world_process_zero():
             shutil.rmtree(Path(self._get_output_dir(None)), ignore_errors=True)
         self.accelerator.wait_for_everyone()
