@@ -108,6 +108,24 @@ def test_evaluate_takes_them_by_name(tiny_domain):
         ready("sasrek", tiny_domain, [])
 
 
+def test_a_finished_result_needs_no_training(tiny_domain, tmp_path, fit):
+    done = evaluate(fit("sasrec", tiny_domain, "epochs=1"), tiny_domain, "test", tmp_path / "out")
+    again = fit("sasrec", tiny_domain, "epochs=1")
+    assert evaluate(again, tiny_domain, "test", tmp_path / "out").summary == done.summary
+    assert "_trained" not in vars(again)
+
+
+def test_unisrec_reads_the_texts_by_which_the_domain_tells_items_apart(tiny_domain, fit):
+    history = History("x", ("i1", "i2"))
+    both, title = (
+        fit("unisrec", tiny_domain, "epochs=1", f"text.attributes={attributes}").score([history])
+        for attributes in ("[title, brand]", "[title]")
+    )
+    own = fit("unisrec", tiny_domain, "epochs=1").score([history])
+    assert np.array_equal(own, both)
+    assert not np.array_equal(own, title)
+
+
 @pytest.mark.parametrize("override", ["dim=63", "masked=0", "dropout=1"])
 def test_impossible_settings_are_refused_before_training(tiny_domain, override):
     with pytest.raises(ConfigError, match=override.partition("=")[0]):

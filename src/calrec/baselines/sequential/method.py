@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
@@ -25,35 +26,45 @@ S = TypeVar("S", bound=SequentialSettings)
 class SequentialBaseline(Baseline[S]):
     """A neural model of sequences; a history without any item that it knows is ranked by popularity.
 
-    Fitting it trains it, which takes minutes. The same domain, settings and number of threads give the same scores.
+    It is trained, which takes minutes, when scores are first asked for: a result that is there already needs none. The
+    same domain, settings and number of threads give the same scores.
 
     Attributes:
         unseen: whether items that no training sequence holds are ranked, too; else they are not recommended.
-        curve: NDCG@10 on validation after each pass over the training sequences.
     """
 
     unseen: ClassVar[bool] = False
 
     def __init__(self, domain: Domain, settings: S) -> None:
+        super().__init__(domain, settings)
+        self._domain = domain
+        self._share = popularity(domain)
+        self._vocabulary = Vocabulary.of(domain, settings.max_length, self.unseen)
+
+    @property
+    def curve(self) -> list[float]:
+        """NDCG@10 on validation after each pass over the training sequences."""
+        return self._trained[1]
+
+    @cached_property
+    def _trained(self) -> tuple[Network, list[float]]:
         import torch
 
         from calrec.baselines.sequential.training import train
 
-        super().__init__(domain, settings)
-        self._share = popularity(domain)
-        self._vocabulary = Vocabulary.of(domain, settings.max_length, self.unseen)
-        sequences = [self._tokens(history) for history in domain.training_sequences()]
+        sequences = [self._tokens(history) for history in self._domain.training_sequences()]
         with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
-            self._network = self.network(domain, self._vocabulary)
-            self.curve = train(
-                self._network,
+            torch.manual_seed(self.settings.seed)
+            network = self.network(self._domain, self._vocabulary)
+            curve = train(
+                network,
                 [tokens for tokens in sequences if len(tokens) > 1],
-                self._validation(domain),
+                self._validation(self._domain),
                 self._vocabulary,
-                settings,
+                self.settings,
                 self.name,
             )
+        return network, curve
 
     @abstractmethod
     def network(self, domain: Domain, vocabulary: Vocabulary) -> Network:
@@ -71,9 +82,10 @@ class SequentialBaseline(Baseline[S]):
         """Scores of the vocabulary (V,). One history at a time, so that no other one changes their rounding."""
         import torch
 
+        network, _ = self._trained
         with torch.inference_mode():
-            states = self._network.next_states(torch.from_numpy(tokens)[None])
-            scores: NDArray[np.float32] = self._network.logits(states, len(self._vocabulary.columns))[0].numpy()
+            states = network.next_states(torch.from_numpy(tokens)[None])
+            scores: NDArray[np.float32] = network.logits(states, len(self._vocabulary.columns))[0].numpy()
         return scores
 
     def _tokens(self, history: History) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from calrec.baselines.sequential.method import SequentialBaseline
 from calrec.baselines.sequential.settings import AttentionSettings
 from calrec.baselines.sequential.vocabulary import Vocabulary
 from calrec.data.store import Domain
-from calrec.text.item_text import ItemText, TextSettings
+from calrec.text.item_text import Attribute, ItemText, TextSettings
 
 if TYPE_CHECKING:
     from calrec.baselines.sequential.networks import Network
@@ -26,7 +26,7 @@ class UniSRecSettings(AttentionSettings):
 
     Attributes:
         backbone: whose frozen states are the items' vectors; anything that a recipe's ``model.backbone`` can be.
-        text: attributes that make an item's text.
+        text: attributes that make an item's text; None takes those by which the domain tells items apart.
         whitened: principal directions of the vectors that are kept, each scaled to variance 1.
         experts: linear maps that the adaptor mixes.
         temperature: of the cosines in the softmax.
@@ -34,7 +34,7 @@ class UniSRecSettings(AttentionSettings):
 
     learning_rate: float = Field(default=3e-4, gt=0)
     backbone: str = Field(default="smollm2-135m", min_length=1)
-    text: TextSettings = TextSettings()
+    text: TextSettings | None = None
     whitened: int = Field(default=256, ge=1)
     experts: int = Field(default=8, ge=1)
     temperature: float = Field(default=0.07, gt=0)
@@ -56,7 +56,9 @@ class UniSRec(SequentialBaseline[UniSRecSettings]):
         from calrec.baselines.sequential.networks import TextCausal
 
         own = self.settings
-        vectors = whitened(text_vectors(domain, own.text, own.backbone), own.whitened)[vocabulary.columns]
+        attributes = tuple(Attribute(name=name) for name in domain.manifest.text_attributes)
+        text = own.text or TextSettings(attributes=attributes)
+        vectors = whitened(text_vectors(domain, text, own.backbone), own.whitened)[vocabulary.columns]
         return TextCausal(
             torch.from_numpy(vectors),
             own.max_length,
