@@ -33,6 +33,7 @@ def test_each_is_one_change_of_the_recipe():
         "without-l-ut": {"nig", "tt", "item"},
         "nig-alone": {"nig", "item"},
     }
+    assert its["encoders"].objective.weights == {"ut": 1}
     assert its["without-prefixes"].text.prefixes == ()
     assert [(a.name, a.max_words) for a in its["title-alone"].text.attributes] == [("title", 6)]
     assert set(its["without-item-texts"].objective.weights) == {"nig", "tt", "ut"}

@@ -148,3 +148,10 @@ def test_stage_two_of_another_domain_is_refused(ablate, tiny_domain, tmp_path, c
     save(replace(tiny_domain, path=tmp_path / "other", sequences=sequences, manifest=manifest))
     assert ablate("--set", f"stage_two.domain={tmp_path / 'other'}") == 2
     assert "let both be one domain" in capsys.readouterr().err
+
+
+def test_encoders_are_ranked_by_their_towers(ablate, tmp_path):
+    assert ablate("--only", "encoders", "--set", "stage_one=null") == 0
+    result = load_result(tmp_path / "ablation" / "results" / "encoders")
+    assert result.summary.settings["inference"]["method"] == "towers"
+    assert "generations" not in result.rankings.columns

@@ -119,7 +119,8 @@ class _Ablation:
         """The result of a model of its own."""
         run = self._trained(variant, plan) if variant.trained else self._untrained(variant, plan)
         device = "cpu" if self.use_cpu else None
-        recommender = CALRec.from_pretrained(run, self.domain.catalogue, self.inference, device, self.domain)
+        inference = self.inference.model_copy(update={"method": "towers"}) if variant.towers else self.inference
+        recommender = CALRec.from_pretrained(run, self.domain.catalogue, inference, device, self.domain)
         return self._result(variant, recommender, recommender.described)
 
     def regrounded(self, variant: Variant, full: Result) -> Result:

@@ -28,6 +28,7 @@ class Variant:
         trained: whether it is; without, the backbone stays as it is.
         samples: how many of the whole recipe's samples are grounded; None leaves them all.
         best_alone: ground the most probable of its texts and no other.
+        towers: rank by the towers' vectors, for a model that has not learnt to write.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Variant:
     trained: bool = True
     samples: int | None = None
     best_alone: bool = False
+    towers: bool = False
 
     @property
     def regrounds(self) -> bool:
@@ -65,6 +67,11 @@ def _without_item_texts(plan: TrainingPlan) -> Sequence[str]:
     return ["objective.item_weight=0", *(f"{stage}.catalogue_texts=0" for stage in stages)]
 
 
+def _encoders(plan: TrainingPlan) -> Sequence[str]:
+    loss = ("objective.next_item=false", "objective.alpha=0", "objective.beta=1", "objective.temperature=0.05")
+    return [*loss, *_without_item_texts(plan)]
+
+
 def _with_catalogue_texts(plan: TrainingPlan) -> Sequence[str]:
     learnt = plan.objective.item_weight and plan.stage_two and not plan.stage_two.catalogue_texts
     return [f"stage_two.catalogue_texts={_CATALOGUE_TEXTS}"] if learnt else []
@@ -85,6 +92,8 @@ VARIANTS = (
     Variant("title-alone", "title alone, no other attribute", _title_alone),
     Variant("without-item-texts", "without the items' own texts", _without_item_texts),
     Variant("catalogue-texts", "with texts of the whole catalogue", _with_catalogue_texts),
+    # As Recformer has it (Li et al., 2023): one encoder for the history's text and the item's, 0.05 in the softmax.
+    Variant("encoders", "L_UT alone, ranked by the towers (Recformer's way)", _encoders, towers=True),
     Variant("without-fine-tuning", "the backbone without fine-tuning", trained=False),
     *(Variant(f"samples-{n}", f"{n} sample{'s' * (n > 1)}", samples=n) for n in (1, 2, 4, 8, 16)),
     Variant("best-alone", "the best prediction alone, no round-robin", best_alone=True),
