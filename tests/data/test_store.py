@@ -47,6 +47,12 @@ def test_splits_and_training_sequences(domain):
     assert domain.exclude_last
 
 
+def test_histories_are_whole(domain):
+    assert [(h.user_id, *h.item_ids) for h in domain.histories()] == [
+        (user, *ids) for user, ids in domain.sequences.select("user_id", "item_ids").iter_rows()
+    ]
+
+
 def test_purchases_are_those_of_the_training_sequences(domain):
     bought = [item_id for history in domain.training_sequences() for item_id in history.item_ids]
     assert bought

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from calrec.baselines import SEQUENTIAL, fit_baseline
 from calrec.cli.main import main
 from calrec.evaluation import load_result
 from calrec.pipeline.settings import InferenceSettings
@@ -27,6 +28,18 @@ def test_the_command_of_a_baseline_makes_its_result_again(domain, tmp_path, monk
     assert again.rankings.equals(result.rankings)
     assert again.summary.protocol == result.summary.protocol
     assert again.summary.settings == result.summary.settings
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_the_command_of_a_neural_baseline_sets_it_as_it_was(domain, results, name):
+    (comparison,) = comparisons(results / "samples-2")
+    result = comparison.results[0]
+    settings = fit_baseline(name, domain, ["epochs=3", "seed=1"]).settings
+    said = result.summary.model_copy(update={"settings": settings.model_dump(mode="json"), "method": name})
+    words = shlex.split(command(type(result)(result.path, said, result.rankings), "domains/x"))
+    assert words[:3] == ["calrec", "evaluate", name]
+    overrides = [word for flag, word in pairwise(words) if flag == "--set"]
+    assert fit_baseline(name, domain, overrides).settings == settings
 
 
 def test_the_command_of_a_run_sets_inference_as_it_was(results):

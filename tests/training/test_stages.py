@@ -184,6 +184,11 @@ def test_a_plan_without_a_stage_is_refused(plan):
         plan(stage_one=None, stage_two=None)
 
 
+def test_an_attribute_that_no_item_has_is_told(plan, tmp_path, caplog):
+    train(plan(stage_one=None, text={"attributes": ["title", "brnad"]}), tmp_path / "run", use_cpu=True)
+    assert "text.attributes: items of tiny have no brnad" in caplog.messages
+
+
 def test_texts_of_the_catalogue_need_a_weight(plan):
     stage = {**plan().stage_two.model_dump(), "catalogue_texts": 2}
     with pytest.raises(ValueError, match="catalogue_texts needs an objective"):

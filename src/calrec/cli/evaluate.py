@@ -23,7 +23,7 @@ def evaluate(
         ),
     ],
     data: Annotated[Path, typer.Option(help="A prepared domain.")],
-    out: Annotated[Path, typer.Option(help="The result's folder.")],
+    out: Annotated[Path, typer.Option(help="The result's folder; another result that is there is replaced.")],
     how: Annotated[
         str | None,
         typer.Option("--method", help="How a run ranks: samples (the paper's), beam, towers, likelihood or fused."),
@@ -38,7 +38,9 @@ def evaluate(
             "twice in a row).",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Users scored together; results do not depend on it.")] = 16,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Users scored together, and the most that sampling.batch_users can join.")
+    ] = 16,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the method.")
     ] = None,

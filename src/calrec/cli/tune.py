@@ -18,7 +18,10 @@ def tune(
     data: Annotated[Path, typer.Option(help="A prepared domain; its validation split is used.")],
     source: Annotated[
         list[str] | None,
-        typer.Option(help="A method or baseline to join (samples, beam, towers, likelihood); repeat it."),
+        typer.Option(
+            help="A method to join, samples, beam, towers or likelihood, or a baseline that is fitted in seconds, such "
+            "as item-knn; repeat it (samples, beam, towers)."
+        ),
     ] = None,
     users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users (all).")] = None,
     set_: Annotated[

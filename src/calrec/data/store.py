@@ -112,6 +112,10 @@ class Domain:
         parts = ((user_id, training_part(sequence)) for user_id, sequence in self._sequences())
         return [History(user_id, part) for user_id, part in parts if part]
 
+    def histories(self) -> list[History]:
+        """Everybody's whole sequence, the targets of validation and test with it: to recommend what comes after it."""
+        return [History(user_id, tuple(sequence)) for user_id, sequence in self._sequences()]
+
     def _sequences(self) -> Iterable[tuple[str, list[str]]]:
         return self.sequences.select("user_id", "item_ids").iter_rows()
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from calrec.baselines import BASELINES
+from calrec.baselines import BASELINES, SEQUENTIAL
 from calrec.evaluation.result import Result
 from calrec.pipeline.settings import InferenceSettings
 from calrec.report.ledger import Comparison
@@ -45,7 +45,7 @@ def command(result: Result, data: str) -> str:
     said, protocol = result.summary, result.summary.protocol
     is_run = "weights" in said.settings
     settings = said.settings.get("inference", {}) if is_run else said.settings
-    if not (_is_inference(settings) if is_run else said.method in BASELINES):
+    if not (_is_inference(settings) if is_run else said.method in {**BASELINES, **SEQUENTIAL}):
         return ""
     words = ["calrec", "evaluate", "RUN" if is_run else said.method, "--data", data, "--split", protocol.split]
     words += ["--users", str(protocol.users), "--exclude-last" if protocol.exclude_last else "--include-last"]

@@ -100,6 +100,7 @@ class StageSettings(Settings):
         catalogue_texts: with objective.item_weight: so many more texts of the catalogue are learnt with every forward
             pass, all of them in turn, bought or not; beyond the paper.
         seed: of the order of the data and of all other chance.
+        trackers: that get the curves, by transformers' names, such as ``tensorboard``.
     """
 
     targets: Literal["last", "all"] = "last"

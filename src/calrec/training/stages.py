@@ -186,11 +186,17 @@ def stage_data(plan: TrainingPlan, stage: StageOne | StageTwo, domains: Sequence
 
     The users whose loss is validated are drawn once, from all domains in proportion to their size.
 
+    An attribute that a domain's items do not have is left out of their texts, with a warning.
+
     Raises:
         DataError: a domain in which no user has a history and a target to learn from.
     """
     texts, training, validation = Texts(), [], []
     item_text = ItemText(plan.text)
+    for attribute in plan.text.attributes:
+        lacking = [domain.name for domain in domains if attribute.name not in domain.manifest.attributes]
+        if lacking:
+            logger.warning("text.attributes: items of %s have no %s", ", ".join(lacking), attribute.name)
     for number, domain in enumerate(domains):
         catalogue = domain.catalogue_with_texts(item_text)
         encoder = SequenceEncoder(tokenizer, plan.text, catalogue, plan.lengths)
