@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from calrec.baselines import SEQUENTIAL, fit_baseline
 from calrec.cli.evaluate import ready
 from calrec.data.splits import training_part
-from calrec.errors import ConfigError
+from calrec.errors import ConfigError, ModelError
 from calrec.evaluation import evaluate
 from calrec.protocol import Recommender
 from calrec.records import History
@@ -106,6 +107,22 @@ def test_evaluate_takes_them_by_name(tiny_domain):
     assert settings["dim"] == 16
     with pytest.raises(ConfigError, match="did you mean sasrec"):
         ready("sasrek", tiny_domain, [])
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+def test_every_place_of_a_history_is_learnt_from(ring_domain, fit, name):
+    method = fit(name, ring_domain, "max_length=4", "epochs=1")  # training sequences have six items
+    torch.manual_seed(0)
+    before = method.network(ring_domain, method._vocabulary).state_dict()
+    after = method._trained[0].state_dict()
+    (places,) = [name for name in before if "wpe" in name or "position_embeddings" in name]
+    assert (before[places] != after[places]).any(dim=1).all()
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_weights_that_are_no_numbers_are_not_the_best(tiny_domain, fit, name):
+    with pytest.raises(ModelError, match=f"{name}: after 1 passes its scores are no numbers; lower learning_rate"):
+        fit(name, tiny_domain, "learning_rate=1e30", "epochs=2", "batch_items=2").score([History("x", ("i1",))])
 
 
 def test_a_finished_result_needs_no_training(tiny_domain, tmp_path, fit):

@@ -26,6 +26,7 @@ def test_tokens_of_items_bought_in_training_come_first():
 def test_a_history_keeps_its_newest_known_items():
     vocabulary = Vocabulary.of(DOMAIN, 2, unseen=False)
     assert vocabulary.encode([0, 2, 1, 3, 4]).tolist() == [2, 3]
+    assert vocabulary.encode([0, 2, 1, 3, 4], targets=1).tolist() == [1, 2, 3]
     assert vocabulary.encode([1]).tolist() == vocabulary.encode([]).tolist() == []
     assert padded([vocabulary.encode([0, 2]), vocabulary.encode([3])]).tolist() == [[1, 2], [3, 0]]
 

@@ -52,7 +52,9 @@ class SequentialBaseline(Baseline[S]):
 
         from calrec.baselines.sequential.training import train
 
-        sequences = [self._tokens(history) for history in self._domain.training_sequences()]
+        columns = (self.catalogue.columns(history.item_ids) for history in self._domain.training_sequences())
+        # One more than a history has, so that every place in a history is learnt from.
+        sequences = [self._vocabulary.encode(of_user, targets=1) for of_user in columns]
         with torch.random.fork_rng():
             torch.manual_seed(self.settings.seed)
             network = self.network(self._domain, self._vocabulary)

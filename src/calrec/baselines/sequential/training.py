@@ -17,6 +17,7 @@ from torch.nn import functional
 from calrec.baselines.sequential.networks import Network
 from calrec.baselines.sequential.settings import SequentialSettings
 from calrec.baselines.sequential.vocabulary import PADDING, Vocabulary, padded
+from calrec.errors import ModelError
 
 Tokens = NDArray[np.int64]
 _SCORED_TOGETHER = 256
@@ -61,6 +62,9 @@ def train(
 
     Returns:
         NDCG@10 on validation after every pass.
+
+    Raises:
+        ModelError: the weights are no numbers any more.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     drawn = torch.Generator().manual_seed(settings.seed)
@@ -69,7 +73,10 @@ def train(
     with _progress(name, settings.epochs) as advance:
         for _ in range(settings.epochs if sequences else 0):
             _one_pass(network, sequences, vocabulary.trained, optimizer, settings.batch_items, drawn)
-            curve.append(ndcg(network, validation, len(vocabulary.columns)))
+            try:
+                curve.append(ndcg(network, validation, vocabulary.columns))
+            except FloatingPointError as error:
+                raise ModelError(f"{name}: after {len(curve) + 1} passes {error}; lower learning_rate") from None
             if curve[-1] > max(curve[:-1], default=-1.0):
                 best = _copy(network)
             since = len(curve) - 1 - int(np.argmax(curve))
@@ -81,9 +88,21 @@ def train(
     return curve
 
 
-def ndcg(network: Network, validation: Validation, items: int) -> float:
-    """NDCG@10 of the validation targets among tokens 1 to ``items``, over all users of the split."""
+def ndcg(network: Network, validation: Validation, columns: Tokens) -> float:
+    """NDCG@10 of the validation targets among tokens 1 to ``items``, over all users of the split.
+
+    Equals are ranked by their items' columns, as in every evaluation.
+
+    Args:
+        network: in evaluation mode from here on.
+        validation: its targets.
+        columns: (items,) of the tokens.
+
+    Raises:
+        FloatingPointError: a score is not a number.
+    """
     network.eval()
+    places = torch.from_numpy(columns)
     gain = 0.0
     for start in range(0, len(validation.histories), _SCORED_TOGETHER):
         part = slice(start, start + _SCORED_TOGETHER)
@@ -92,9 +111,13 @@ def ndcg(network: Network, validation: Validation, items: int) -> float:
         taken_out = excluded != PADDING
         with torch.inference_mode():
             states = network.next_states(torch.from_numpy(padded(validation.histories[part])))
-            scores = network.logits(states, items)
+            scores = network.logits(states, len(columns))
+            if torch.isnan(scores).any():
+                raise FloatingPointError("its scores are no numbers")
             scores[taken_out, excluded[taken_out] - 1] = -torch.inf
-            ranks = (scores > scores.gather(1, targets)).sum(dim=1) + 1
+            own = scores.gather(1, targets)
+            ahead = (scores > own) | ((scores == own) & (places < places[targets]))
+            ranks = ahead.sum(dim=1) + 1
             gain += float((1 / torch.log2(1.0 + ranks))[ranks <= _CUTOFF].sum())
     return gain / validation.users if validation.users else 0.0
 

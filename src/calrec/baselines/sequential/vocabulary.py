@@ -41,10 +41,15 @@ class Vocabulary:
         tokens[columns] = np.arange(1, len(columns) + 1)
         return cls(columns, int(seen.sum()), tokens, max_length)
 
-    def encode(self, columns: Sequence[int]) -> NDArray[np.int64]:
-        """A history's tokens, oldest first; items that the model does not know are left out."""
+    def encode(self, columns: Sequence[int], targets: int = 0) -> NDArray[np.int64]:
+        """A sequence's newest tokens, oldest first; items that the model does not know are left out.
+
+        Args:
+            columns: of the items.
+            targets: how many of the last ones are to be predicted, and so may stand beyond ``max_length``.
+        """
         known = [token for token in self.tokens[list(columns)].tolist() if token != PADDING]
-        return np.array(known[-self.max_length :], dtype=np.int64)
+        return np.array(known[-self.max_length - targets :], dtype=np.int64)
 
 
 def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
