@@ -7,7 +7,7 @@ from calrec import CALRec
 from calrec.errors import ConfigError
 from calrec.evaluation import evaluate
 from calrec.pipeline import InferenceSettings
-from calrec.pipeline.methods import Request
+from calrec.pipeline.methods import Request, Scored
 from calrec.pipeline.settings import CorrectionSettings
 from calrec.pipeline.tuned import load_inference, save_inference
 from calrec.tuning import chosen_by, tune
@@ -39,6 +39,28 @@ def test_what_was_reached_is_what_evaluation_then_finds(recommender, tiny_run, t
         result = evaluate(chosen, tiny_domain, "valid", tmp_path / method)
         plain = method if settings.correction == CorrectionSettings() or method != "beam" else f"{method}, corrected"
         assert result.summary.metrics.by_id["ndcg@10"] == pytest.approx(reached[plain]["ndcg@10"])
+
+
+@pytest.mark.parametrize("how", ["reciprocal-rank", "weighted"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_joined_is_what_evaluation_joins(recommender, tiny_domain, tmp_path, monkeypatch, how, seed):
+    """Sources that also rank the last item, which evaluation takes out after joining, and leave some items out."""
+
+    def made_up(source):
+        def scored(request):
+            draws = [np.random.default_rng((seed, source, int(h.user_id[1:]))) for h in request.histories]
+            return Scored(np.stack([np.where(d.random(9) < 0.3, -np.inf, d.random(9)) for d in draws]))
+
+        return scored
+
+    monkeypatch.setattr(Request, "_samples", made_up(0))
+    monkeypatch.setattr(Request, "_towers", made_up(1))
+    values = {"method": "fused", "fusion": {"how": how, "weights": {"samples": 1, "towers": 1}}}
+    recommender.settings = InferenceSettings.model_validate(values)
+    tuned = tune(recommender, tiny_domain, ["samples", "towers"])
+    recommender.settings = tuned.settings
+    found = evaluate(recommender, tiny_domain, "valid", tmp_path / "out").summary.metrics.by_id
+    assert tuned.rows[-1].metrics["ndcg@10"] == pytest.approx(found["ndcg@10"], abs=1e-12)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from calrec.data.store import Domain
 from calrec.errors import ConfigError
 from calrec.evaluation import sample_users
 from calrec.metrics import ranking_metrics, ranks_by_id, standard_errors
+from calrec.metrics.ranking import Ranks
 from calrec.pipeline import CALRec, InferenceSettings
 from calrec.pipeline.methods import Scores, corrected
 from calrec.pipeline.settings import CorrectionSettings
@@ -57,8 +58,8 @@ class Tuned:
 def tune(recommender: CALRec, domain: Domain, sources: Sequence[str], users: int | None = None) -> Tuned:
     """Choose correction and fusion weights by NDCG@10 over users of the validation split.
 
-    Every source ranks every user once; what is tried afterwards is arithmetic. Kept in memory: 8 bytes for every user,
-    item and source.
+    Every source ranks every user once; what is tried afterwards is arithmetic. Kept in memory: some 20 bytes for every
+    user, item and source.
 
     Args:
         recommender: over the domain's catalogue; what its settings say of each source is taken as it is.
@@ -74,7 +75,7 @@ def tune(recommender: CALRec, domain: Domain, sources: Sequence[str], users: int
     examples = sample_users(domain.split("valid"), users)
     histories = [History(example.user_id, example.history) for example in examples]
     targets = np.array([domain.catalogue.positions.get(example.target, -1) for example in examples])
-    trial = _Trial(recommender, histories, targets)
+    trial = _Trial(recommender, histories, targets, domain.exclude_last)
     raw = trial.raw(sources)
 
     plain = recommender.settings.correction
@@ -89,34 +90,43 @@ def tune(recommender: CALRec, domain: Domain, sources: Sequence[str], users: int
     ready = {source: trial.corrected(raw[source], correction) if source in likely else raw[source] for source in raw}
     weights = trial.best_weights(ready)
     fusion = recommender.settings.fusion.model_copy(update={"weights": weights})
-    rows.append(trial.row("fused", trial.joined(trial.gains(ready), list(weights.values()))))
+    rows.append(trial.row("fused", trial.joined(trial.parts(ready), list(weights.values()))))
     settings = recommender.settings.model_copy(update={"correction": correction, "fusion": fusion})
     return Tuned(settings, tuple(rows), len(examples))
 
 
-class _Trial:
-    """Validation users, ranked in many ways."""
+class _Parts(NamedTuple):
+    """What M sources say of U users' items: (M, U, I) each.
 
-    def __init__(self, recommender: CALRec, histories: Sequence[History], targets: NDArray[np.int64]) -> None:
-        self._recommender = recommender
+    Attributes:
+        gains: what a source adds to an item at weight 1. ranked: whether it ranks the item at all.
+    """
+
+    gains: NDArray[np.float64]
+    ranked: NDArray[np.bool_]
+
+
+class _Trial:
+    """Validation users, ranked in many ways; last items are taken out of what comes of it, as evaluation does."""
+
+    def __init__(
+        self, recommender: CALRec, histories: Sequence[History], targets: NDArray[np.int64], last_excluded: bool
+    ) -> None:
+        self._recommender, self._last_excluded = recommender, last_excluded
         self._histories, self._targets = histories, targets
 
     def raw(self, sources: Iterable[str]) -> dict[str, Scores]:
-        """source -> (U, I) scores, likelihoods without a correction; last items are taken out."""
+        """source -> (U, I) scores, likelihoods without a correction."""
         parts: dict[str, list[Scores]] = {source: [] for source in sources}
         starts = range(0, len(self._histories), _BATCH)
         for start in track(starts, "validation users", transient=True):
             request = self._recommender.request(self._histories[start : start + _BATCH])
             for source, scores in parts.items():
                 scores.append(request.uncorrected(source))
-        joined = {source: np.concatenate(scores) for source, scores in parts.items()}
-        if self._recommender.card.exclude_last:
-            for table in joined.values():
-                exclude_last(table, self._recommender.catalogue, self._histories)
-        return joined
+        return {source: np.concatenate(scores) for source, scores in parts.items()}
 
     def row(self, method: str, scores: Scores) -> Row:
-        ranks = ranks_by_id(scores, self._targets)
+        ranks = self._ranks(scores)
         return Row(method, ranking_metrics(ranks), standard_errors(ranks))
 
     def corrected(self, scores: Scores, settings: CorrectionSettings) -> Scores:
@@ -128,13 +138,13 @@ class _Trial:
 
     def best_weights(self, ready: Mapping[str, Scores]) -> dict[str, float]:
         """The best that is reached from equal weights and from each source alone; equal ones win equals."""
-        parts = self.gains(ready)
-        starts = [[1.0] * len(parts), *np.eye(len(parts)).tolist()]
+        parts = self.parts(ready)
+        starts = [[1.0] * len(ready), *np.eye(len(ready)).tolist()]
         reached = [self._improved(parts, start) for start in starts]
         best = max(reached, key=lambda weights: self._reached(self.joined(parts, weights)))
         return dict(zip(ready, best, strict=True))
 
-    def _improved(self, parts: NDArray[np.float64], weights: list[float]) -> list[float]:
+    def _improved(self, parts: _Parts, weights: list[float]) -> list[float]:
         """One weight after the other, a few rounds."""
         for _ in range(ROUNDS):
             before = list(weights)
@@ -145,16 +155,26 @@ class _Trial:
                 break
         return weights
 
-    def gains(self, ready: Mapping[str, Scores]) -> NDArray[np.float64]:
-        """(M, U, I) what every source adds to an item at weight 1."""
-        return np.stack([gains(scores, self._recommender.settings.fusion) for scores in ready.values()])
+    def parts(self, ready: Mapping[str, Scores]) -> _Parts:
+        fusion = self._recommender.settings.fusion
+        return _Parts(
+            np.stack([gains(scores, fusion) for scores in ready.values()]),
+            np.stack([scores > -np.inf for scores in ready.values()]),
+        )
 
-    def joined(self, parts: NDArray[np.float64], weights: Sequence[float]) -> Scores:
-        scores = np.tensordot(np.array(weights), parts, axes=1)
-        return np.where((parts[np.array(weights) > 0] > 0).any(axis=0), scores, -np.inf)
+    def joined(self, parts: _Parts, weights: Sequence[float]) -> Scores:
+        """``calrec.retrieval.fuse`` of all users, from what all weights share."""
+        scores = np.tensordot(np.array(weights), parts.gains, axes=1)
+        return np.where(parts.ranked[np.array(weights) > 0].any(axis=0), scores, -np.inf)
+
+    def _ranks(self, scores: Scores) -> Ranks:
+        if self._last_excluded:
+            scores = scores.copy()
+            exclude_last(scores, self._recommender.catalogue, self._histories)
+        return ranks_by_id(scores, self._targets)
 
     def _reached(self, scores: Scores) -> float:
-        return ranking_metrics(ranks_by_id(scores, self._targets), ks=(10,))[GOAL]
+        return ranking_metrics(self._ranks(scores), ks=(10,))[GOAL]
 
 
 def chosen_by(tuned: Tuned, domain: Domain) -> dict[str, Any]:
