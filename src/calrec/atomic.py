@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
 import os
 import re
 import tempfile
@@ -12,7 +14,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from calrec.errors import NO_ROOM, StorageError
+from calrec.errors import NO_ROOM, ConfigError, StorageError
+
+logger = logging.getLogger(__name__)
 
 _TORCH_COULD_NOT_WRITE = ("iostream error", "inline_container", "PytorchStreamWriter")
 _PROBE_BYTES = 1 << 20
@@ -106,3 +110,26 @@ def _refusal(folder: Path) -> int | None:
     except OSError as error:
         return error.errno
     return None
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the system lets go of it when the process ends, however it ends.
+
+    Of several processes that train together, the first holds it for all.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    if process_number():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{folder} is in use by another process: wait for it, or choose another --out") from None
+        except OSError:
+            logger.info("%s: this file system has no locks", folder)
+        yield

@@ -42,6 +42,15 @@ class Writer(Recommender, Protocol):
         ...
 
 
+@runtime_checkable
+class Prepared(Recommender, Protocol):
+    """A method with work of minutes to do before its first scores, which is no part of scoring."""
+
+    def prepare(self) -> None:
+        """Do it, once."""
+        ...
+
+
 def exclude_last(scores: NDArray[np.floating[Any]], catalogue: Catalogue, histories: Sequence[History]) -> None:
     """Take the last item of every history out of its ranking, in place.
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from calrec.atomic import sole_writer
 from calrec.cli.main import main
 from calrec.data.store import save, split_hash
 from calrec.evaluation import load_result
@@ -140,6 +141,22 @@ def test_a_folder_of_another_recipe_is_refused(ablate, capsys):
     assert ablate("--only", "full") == 0
     assert ablate("--only", "full", "--set", "objective.alpha=0.2") == 2
     assert "holds a run of another recipe (objective differ)" in capsys.readouterr().err
+
+
+def test_results_of_another_kind_do_not_take_the_place_of_those_that_are_there(ablate, capsys):
+    assert ablate("--only", "without-fine-tuning", "--users", "5") == 0
+    assert ablate("--only", "full") == 2
+    assert "holds results of another kind (users: 5 and None): choose another --out" in capsys.readouterr().err
+    # What decides nothing may be changed.
+    again = ("--only", "without-fine-tuning", "--users", "5", "--set", "stage_two.checkpoint_minutes=3")
+    assert ablate(*again) == 0
+
+
+def test_an_ablation_is_run_by_one_process(ablate, tmp_path, capsys):
+    assert ablate("--only", "full") == 0
+    with sole_writer(tmp_path / "ablation"):
+        assert ablate("--only", "full") == 2
+    assert "ablation is in use by another process" in capsys.readouterr().err
 
 
 def test_stage_two_of_another_domain_is_refused(ablate, tiny_domain, tmp_path, capsys):

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from calrec.atomic import sole_writer
 from calrec.baselines import BASELINES, fit_baseline
 from calrec.errors import ConfigError, DataError
 from calrec.evaluation import evaluate, load_result
@@ -225,6 +226,59 @@ def test_ranks_that_the_best_items_contradict_are_found(tiny_domain, silent, tmp
         "rank behind a whole ranking": "rank_by_id is",
     }
     assert any(wanted[fault] in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"unranked": 1}, "result.json.unranked is 1, and the rankings give 0"),
+        ({"beyond": {"charm": 1.0}}, "beyond.charm is claimed, and the rankings do not give it"),
+        ({"slices": {}}, "slices.target not bought before is missing"),
+    ],
+)
+def test_what_no_ranking_gives_is_found(tiny_domain, tmp_path, fault, said):
+    path = evaluate(fit_baseline("popularity", tiny_domain), tiny_domain, "test", tmp_path / "out").path
+    claimed = json.loads((path / RESULT).read_text())
+    (path / RESULT).write_text(json.dumps(claimed | fault))
+    found = faults(load_result(path), tiny_domain)
+    assert said in found
+
+
+def test_an_item_that_the_domain_lacks_is_found(tiny_domain, tmp_path):
+    path = evaluate(fit_baseline("popularity", tiny_domain), tiny_domain, "test", tmp_path / "out").path
+    change(path, top_items=pl.col("top_items").list.concat(pl.lit("i99")))
+    assert faults(load_result(path), tiny_domain)[-1] == "i99 is ranked, and is no item of the domain (12 such places)"
+
+
+@pytest.mark.parametrize("column", ["rank_by_id", "rank_by_text", "top_items", "user_id"])
+def test_a_table_that_is_none_of_rankings_is_refused(tiny_domain, tmp_path, column):
+    path = evaluate(fit_baseline("popularity", tiny_domain), tiny_domain, "test", tmp_path / "out").path
+    change(path, **{column: pl.lit(-1)})
+    with pytest.raises(DataError, match=f"the column {column} is missing, has gaps or holds something else"):
+        load_result(path)
+
+
+def test_a_result_is_made_by_one_process_and_what_a_killed_one_left_is_no_part_of_it(tiny_domain, tmp_path):
+    method, work = fit_baseline("popularity", tiny_domain), tmp_path / ".parts-out"
+    with sole_writer(work), pytest.raises(ConfigError, match="in use by another process"):
+        evaluate(method, tiny_domain, "test", tmp_path / "out")
+
+    class Killed(Fixed):
+        def score(self, histories):
+            if self.asked:
+                (parts,) = (path for path in work.iterdir() if path.is_dir())
+                (parts / ".00000003.0.part.parquet").write_bytes(b"half")
+                raise KeyboardInterrupt
+            return super().score(histories)
+
+    def scores(history):
+        return np.arange(9)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Killed(tiny_domain, scores), tiny_domain, "test", tmp_path / "out", batch_size=3)
+    result = evaluate(Fixed(tiny_domain, scores), tiny_domain, "test", tmp_path / "out", batch_size=3)
+    assert faults(result, tiny_domain) == []
+    assert not work.exists()
 
 
 def test_a_recommender_of_another_catalogue_is_refused(tiny_domain, oracle, tmp_path):

@@ -25,7 +25,6 @@ from calrec.training.checkpoints import (
     last_whole_checkpoint,
     publish,
     rotate,
-    sole_writer,
 )
 from calrec.training.config import TrainingPlan
 from calrec.training.resuming import Patience, SaveEvery
@@ -172,13 +171,6 @@ def test_a_checkpoint_takes_the_place_of_a_damaged_one_and_what_is_newer_goes(tm
     assert list(checkpoints(tmp_path)) == [5, 10]
     assert last_whole_checkpoint(tmp_path).name == "checkpoint-10"
     assert not list((tmp_path / ".unfinished").iterdir())
-
-
-def test_a_folder_is_trained_by_one_process(tmp_path):
-    with sole_writer(tmp_path), pytest.raises(ConfigError, match="another process"), sole_writer(tmp_path):
-        pass
-    with sole_writer(tmp_path):
-        pass
 
 
 # Whole runs

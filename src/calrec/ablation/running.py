@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calrec.ablation.variants import FULL, Variant, named, variants_of
-from calrec.atomic import replace_text
+from calrec.atomic import replace_text, sole_writer
 from calrec.data.splits import Split
 from calrec.data.store import Domain, load_domain
 from calrec.errors import ConfigError, DataError
@@ -26,8 +27,8 @@ from calrec.training.untrained import save_untrained
 
 logger = logging.getLogger(__name__)
 
-#: In the folder of an ablation: the whole recipe, and what came of its variants.
-RECIPE, STAGE_ONE, RUNS, RESULTS = "recipe.json", "stage-one", "runs", "results"
+#: In the folder of an ablation: the whole recipe, how its results were asked for, and what came of its variants.
+RECIPE, ASKED, STAGE_ONE, RUNS, RESULTS = "recipe.json", "asked.json", "stage-one", "runs", "results"
 
 
 def ablate(
@@ -59,26 +60,21 @@ def ablate(
 
     Raises:
         ConfigError: a recipe without Stage II or of another domain, an unknown variant, or another way to rank.
+            Or ``out`` is in use, or holds an ablation of another recipe, or of other users or inference.
         DataError: ``out`` holds something else.
     """
     inference = inference or InferenceSettings()
     chosen = named(plan, inference.sampling.n, only)
     _require_ablatable(plan, domain, inference)
     sample_users(domain.split(split), users)
-    _claim(out, plan)
+    _claim(out, plan, {"split": split, "users": users, "inference": inference.described()})
     work = _Ablation(plan, domain, out, split, users, inference, tell, use_cpu)
     results: dict[Variant, Result] = {}
-    for number, (variant, its) in enumerate(chosen.items(), start=1):
-        changes = ", ".join(variant.change(plan))
-        tell(f"[{number} of {len(chosen)}] {variant.name}: {variant.says}" + (f" ({changes})" if changes else ""))
-        began = time.monotonic()
-        if variant.regrounds:
-            results[variant] = work.regrounded(variant, results[FULL])
-        else:
-            results[variant] = work.evaluated(variant, its)
-        reached = results[variant].summary.metrics.by_id
-        seconds = time.monotonic() - began
-        tell(f"{variant.name}: recall@1 {reached['recall@1']:.4f}, ndcg@10 {reached['ndcg@10']:.4f}, {seconds:,.0f} s")
+    with sole_writer(out):
+        for number, (variant, its) in enumerate(chosen.items(), start=1):
+            changes = ", ".join(variant.change(plan))
+            tell(f"[{number} of {len(chosen)}] {variant.name}: {variant.says}" + (f" ({changes})" if changes else ""))
+            results[variant] = work.told(variant, its, results)
     return results
 
 
@@ -93,13 +89,18 @@ def _require_ablatable(plan: TrainingPlan, domain: Domain, inference: InferenceS
         )
 
 
-def _claim(out: Path, plan: TrainingPlan) -> None:
-    """Make the folder this recipe's, for good."""
+def _claim(out: Path, plan: TrainingPlan, asked: Mapping[str, Any]) -> None:
+    """Make the folder this recipe's, and that of results of one kind, for good."""
     if not (out / RECIPE).is_file() and out.exists() and any(out.iterdir()):
         raise DataError(f"{out} exists and is no ablation: choose another --out")
     require_same_plan(plan, out / RECIPE)
+    before = json.loads((out / ASKED).read_bytes()) if (out / ASKED).is_file() else asked
+    changed = [f"{name}: {before[name]} and {asked[name]}" for name in asked if before[name] != asked[name]]
+    if changed:
+        raise ConfigError(f"{out} holds results of another kind ({'; '.join(changed)}): choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     replace_text(out / RECIPE, plan.model_dump_json(indent=2))
+    replace_text(out / ASKED, json.dumps(asked, indent=2))
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,16 @@ class _Ablation:
     tell: Callable[[str], None]
     use_cpu: bool
 
-    def evaluated(self, variant: Variant, plan: TrainingPlan) -> Result:
+    def told(self, variant: Variant, plan: TrainingPlan, before: Mapping[Variant, Result]) -> Result:
+        """A variant's result, with a line on it."""
+        began = time.monotonic()
+        result = self._regrounded(variant, before[FULL]) if variant.regrounds else self._evaluated(variant, plan)
+        reached, seconds = result.summary.metrics.by_id, time.monotonic() - began
+        told = f"recall@1 {reached['recall@1']:.4f}, ndcg@10 {reached['ndcg@10']:.4f}, {seconds:,.0f} s"
+        self.tell(f"{variant.name}: {told}")
+        return result
+
+    def _evaluated(self, variant: Variant, plan: TrainingPlan) -> Result:
         """The result of a model of its own."""
         run = self._trained(variant, plan) if variant.trained else self._untrained(variant, plan)
         device = "cpu" if self.use_cpu else None
@@ -123,7 +133,7 @@ class _Ablation:
         recommender = CALRec.from_pretrained(run, self.domain.catalogue, inference, device, self.domain)
         return self._result(variant, recommender, recommender.described)
 
-    def regrounded(self, variant: Variant, full: Result) -> Result:
+    def _regrounded(self, variant: Variant, full: Result) -> Result:
         """The result of another use of what the full variant's model wrote."""
         catalogue = self.domain.catalogue_with_texts(ItemText(self.plan.text))
         recommender = Regrounded(_written(full), catalogue, self.inference, variant.samples, variant.best_alone)

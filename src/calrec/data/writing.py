@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from calrec.atomic import sync, sync_tree
 from calrec.errors import DataError
 
 _FULL = os.strerror(errno.ENOSPC)
@@ -40,8 +41,12 @@ def beside(target: Path) -> Iterator[Path]:
 
 
 def take_place(fresh: Path, target: Path) -> None:
-    """Put a folder from ``beside`` in the place of ``target``; whatever interrupts this, one of the two stays there."""
+    """Put a folder from ``beside`` in the place of ``target``, all of it on the disk before it gets its name.
+
+    An error or an interrupt leaves one of the two there; a kill between two renames, both in hidden folders beside it.
+    """
     old = fresh.with_name("old")
+    sync_tree(fresh)
     try:
         if target.exists():
             target.rename(old)
@@ -50,3 +55,4 @@ def take_place(fresh: Path, target: Path) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
         raise
+    sync(target.parent)

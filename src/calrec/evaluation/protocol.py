@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from calrec.data.filters import FilterSettings
@@ -59,10 +59,9 @@ def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protocol_of(
-    domain: Domain, split: Literal["train", "valid", "test"], user_ids: list[str], exclude_last: bool | None
+    domain: Domain, split: Literal["train", "valid", "test"], user_ids: Sequence[str], exclude_last: bool | None
 ) -> Protocol:
     """The protocol of evaluating some users of a domain; None leaves ``exclude_last`` to how the domain was built."""
-    digest = hashlib.sha256("\x1f".join(user_ids).encode("utf-8", "surrogatepass"))
     return Protocol(
         domain=domain.name,
         split_hash=domain.split_hash,
@@ -70,7 +69,12 @@ def protocol_of(
         text_attributes=domain.manifest.text_attributes,
         split=split,
         users=len(user_ids),
-        users_hash=digest.hexdigest(),
+        users_hash=users_hash(user_ids),
         candidates=len(domain.catalogue),
         exclude_last=domain.exclude_last if exclude_last is None else exclude_last,
     )
+
+
+def users_hash(user_ids: Sequence[str]) -> str:
+    """SHA-256 of user ids in their order, in hex."""
+    return hashlib.sha256("\x1f".join(user_ids).encode("utf-8", "surrogatepass")).hexdigest()

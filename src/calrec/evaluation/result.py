@@ -22,6 +22,13 @@ from calrec.settings import Settings
 
 RANKINGS, RESULT = "rankings.parquet", "result.json"
 KS = (1, 5, 10, 20)
+_COLUMNS = {
+    "user_id": pl.String,
+    "target": pl.String,
+    "rank_by_id": pl.Int64,
+    "rank_by_text": pl.Int64,
+    "top_items": pl.List(pl.String),
+}
 
 
 class Means(Settings):
@@ -94,6 +101,11 @@ def means(rankings: pl.DataFrame) -> Means:
     )
 
 
+def unranked(rankings: pl.DataFrame) -> int:
+    """How many users' targets are in no ranking."""
+    return int((rankings["rank_by_id"] == 0).sum())
+
+
 def _finite(errors: Mapping[str, float]) -> dict[str, float | None]:
     return {name: float(error) if np.isfinite(error) else None for name, error in errors.items()}
 
@@ -116,7 +128,7 @@ def summarise(
         metrics=means(rankings),
         slices={name: means(rankings.filter(pl.Series(members))) for name, members in slices.items()},
         beyond=beyond,
-        unranked=int((rankings["rank_by_id"] == 0).sum()),
+        unranked=unranked(rankings),
         seconds=round(seconds, 2),
         versions=_versions(),
         machine=f"{platform.machine()}, {platform.system()}",
@@ -170,4 +182,14 @@ def load_result(folder: str | Path) -> Result:
         raise DataError(f"{path / RESULT}: {where}: {error.errors()[0]['msg']}; evaluate again") from None
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path / RANKINGS}: {str(error).splitlines()[0]}; evaluate again") from None
+    wrong = [name for name, kind in _COLUMNS.items() if not _is_whole(rankings, name, kind)]
+    if wrong or not len(rankings):
+        what = f"the column {wrong[0]} is missing, has gaps or holds something else" if wrong else "it has no user"
+        raise DataError(f"{path / RANKINGS}: {what}; evaluate again")
     return Result(path, summary, rankings)
+
+
+def _is_whole(rankings: pl.DataFrame, name: str, kind: Any) -> bool:
+    if rankings.schema.get(name) != kind or rankings[name].has_nulls():
+        return False
+    return kind != pl.Int64 or bool((rankings[name] >= 0).all())

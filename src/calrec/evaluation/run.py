@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from calrec.atomic import replacing, sole_writer
 from calrec.data.splits import Split
 from calrec.data.store import Domain
 from calrec.data.writing import writing
@@ -31,7 +32,7 @@ from calrec.evaluation.result import (
 )
 from calrec.evaluation.slices import slices_of
 from calrec.metrics import ranks_by_id, ranks_by_text
-from calrec.protocol import Recommender, Writer, exclude_last, top_k
+from calrec.protocol import Prepared, Recommender, Writer, exclude_last, top_k
 from calrec.records import Example, History
 
 # The sample of users is part of the protocol, so it has one seed for everyone.
@@ -68,7 +69,8 @@ def evaluate(
         settings: all that changes the recommender's scores, to stand in the result.
 
     Raises:
-        ConfigError: the recommender ranks another catalogue, or there are fewer users than asked for.
+        ConfigError: the recommender ranks another catalogue, there are fewer users than asked for, or another process
+            makes this result.
         DataError: the split has no user, or ``out`` holds something else or cannot be written.
     """
     if recommender.catalogue.ids != domain.catalogue.ids:
@@ -83,13 +85,16 @@ def evaluate(
     done = _finished(out, identity)
     if done is not None:
         return done
-    parts = out.parent / f"{_PARTS}-{out.name}" / _key(identity)
-    rankings, seconds = _scored(recommender, domain, protocol, examples, parts, batch_size, top)
-    slices, beyond = slices_of(domain, examples), beyond_accuracy(rankings, domain)
-    summary = summarise(recommender.name, settings or {}, protocol, rankings, slices, beyond, seconds)
-    result = Result(out, summary, rankings)
-    save_result(result)
-    shutil.rmtree(parts.parent, ignore_errors=True)
+    work = out.parent / f"{_PARTS}-{out.name}"
+    with writing(work):
+        work.mkdir(parents=True, exist_ok=True)
+    with sole_writer(work):
+        rankings, seconds = _scored(recommender, domain, protocol, examples, work / _key(identity), batch_size, top)
+        slices, beyond = slices_of(domain, examples), beyond_accuracy(rankings, domain)
+        summary = summarise(recommender.name, settings or {}, protocol, rankings, slices, beyond, seconds)
+        result = Result(out, summary, rankings)
+        save_result(result)
+        shutil.rmtree(work, ignore_errors=True)
     return result
 
 
@@ -136,11 +141,13 @@ def _scored(
     top: int,
 ) -> tuple[pl.DataFrame, float]:
     """Rankings in the order of the examples, and the seconds of all scoring, that before an interruption included."""
-    with writing(parts.parent):
-        parts.mkdir(parents=True, exist_ok=True)
-    tables = [pl.read_parquet(path) for path in sorted(parts.glob("*.parquet"))]
+    with writing(parts):
+        parts.mkdir(exist_ok=True)
+    tables = [pl.read_parquet(path) for path in sorted(parts.glob("[0-9]*.parquet"))]
     known = {user_id for table in tables for user_id in table["user_id"]}
     missing = [example for example in examples if example.user_id not in known]
+    if missing and isinstance(recommender, Prepared):
+        recommender.prepare()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task(recommender.name, total=len(examples), completed=len(known))
@@ -153,18 +160,13 @@ def _scored(
             tables.append(table)
             progress.advance(task, len(batch))
     order = pl.DataFrame({"user_id": [example.user_id for example in examples]})
-    rankings = order.join(pl.concat(tables), on="user_id", how="left", maintain_order="left")
+    rankings = order.join(pl.concat(tables), on="user_id", how="left", maintain_order="left", validate="1:1")
     return rankings.drop("seconds"), float(rankings["seconds"].sum())
 
 
 def _keep(table: pl.DataFrame, path: Path) -> None:
-    part = path.with_suffix(".part")
-    with writing(path.parent):
-        try:
-            table.write_parquet(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with writing(path.parent), replacing(path) as part:
+        table.write_parquet(part)
 
 
 def _ranked(

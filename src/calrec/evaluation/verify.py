@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from calrec.data.store import Domain
 from calrec.evaluation.beyond import beyond_accuracy
-from calrec.evaluation.protocol import protocol_of
-from calrec.evaluation.result import RANKINGS, Means, Result, means
+from calrec.evaluation.protocol import protocol_of, users_hash
+from calrec.evaluation.result import RESULT, Result, means, unranked
 from calrec.evaluation.slices import slices_of
 from calrec.records import Example
 
@@ -21,29 +22,34 @@ def faults(result: Result, domain: Domain | None = None) -> list[str]:
         result: as it was read.
         domain: where it is at hand, the split, the users and the targets are checked against it, and every slice.
     """
-    said = result.summary
+    said, users = result.summary, result.rankings["user_id"].to_list()
     found = [] if said.protocol_hash == said.protocol.hash else ["protocol_hash is not that of the protocol"]
-    if said.metrics.users != len(result.rankings):
-        return [*found, f"{said.metrics.users} users are claimed, and {RANKINGS} has {len(result.rankings)}"]
-    found += _differing("metrics", said.metrics, means(result.rankings))
+    found += _differing("metrics", said.metrics.model_dump(), means(result.rankings).model_dump())
+    found += _differing(RESULT, {"unranked": said.unranked}, {"unranked": unranked(result.rankings)})
+    of_users = said.protocol.model_dump(include={"users", "users_hash"})
+    found += _differing("protocol", of_users, {"users": len(users), "users_hash": users_hash(users)})
     found += _misplaced(result)
     return found if domain is None else found + _against(result, domain)
 
 
-def _differing(place: str, claimed: Means, true: Means) -> list[str]:
-    columns = ("by_id", "by_id_error", "by_text", "by_text_error")
-    parts = [_differing_numbers(f"{place}.{c}", getattr(claimed, c), getattr(true, c)) for c in columns]
-    return [fault for part in parts for fault in part]
-
-
-def _differing_numbers(place: str, claimed: Mapping[str, float | None], true: Mapping[str, float | None]) -> list[str]:
+def _differing(place: str, claimed: Mapping[str, Any], true: Mapping[str, Any]) -> list[str]:
+    """What is claimed otherwise than the rankings give it, claimed without them, or not claimed; below ``place``."""
     found = []
-    for name, value in true.items():
-        given = claimed.get(name)
-        equal = given == value if value is None or given is None else abs(given - value) <= _TOLERANCE
-        if not equal:
-            found.append(f"{place}.{name} is {given}, and the rankings give {value}")
+    for name in dict.fromkeys((*true, *claimed)):
+        where = f"{place}.{name}"
+        if name not in claimed or name not in true:
+            found.append(f"{where} is {'missing' if name in true else 'claimed, and the rankings do not give it'}")
+            continue
+        given, value = claimed[name], true[name]
+        if isinstance(value, Mapping):
+            found += _differing(where, given, value)
+        elif given != value and not _near(given, value):
+            found.append(f"{where} is {given}, and the rankings give {value}")
     return found
+
+
+def _near(given: Any, value: Any) -> bool:
+    return isinstance(given, float) and isinstance(value, float) and abs(given - value) <= _TOLERANCE
 
 
 def _misplaced(result: Result) -> list[str]:
@@ -71,11 +77,16 @@ def _against(result: Result, domain: Domain) -> list[str]:
     targets = result.rankings["target"].to_list()
     if [example.target for example in examples] != targets:
         return ["the targets are not those of the domain's split"]
+    known = domain.catalogue.positions
+    strange = [item_id for items in result.rankings["top_items"] for item_id in items if item_id not in known]
+    if strange:
+        return [f"{strange[0]} is ranked, and is no item of the domain ({len(strange)} such places)"]
     found += _excluded(result, examples) + _misplaced_texts(result, domain)
-    for name, members in slices_of(domain, examples).items():
-        claimed, true = result.summary.slices.get(name), means(result.rankings.filter(members))
-        found += [f"slice {name!r} is missing"] if claimed is None else _differing(f"slices.{name}", claimed, true)
-    return found + _differing_numbers("beyond", result.summary.beyond, beyond_accuracy(result.rankings, domain))
+    claimed = result.summary.model_dump(include={"slices", "beyond"})
+    slices = slices_of(domain, examples).items()
+    true = {name: means(result.rankings.filter(members)).model_dump() for name, members in slices}
+    found += _differing("slices", claimed["slices"], true)
+    return found + _differing("beyond", claimed["beyond"], beyond_accuracy(result.rankings, domain))
 
 
 def _excluded(result: Result, examples: Sequence[Example]) -> list[str]:

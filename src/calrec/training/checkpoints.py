@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 
-from calrec.atomic import process_number, sync, sync_tree
-from calrec.errors import ConfigError
+from calrec.atomic import sync, sync_tree
 
 logger = logging.getLogger(__name__)
 
@@ -116,28 +113,3 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
     checkpoint.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder for this training; the system lets go of it when the process ends, however it ends.
-
-    Of several processes that train together, the first holds it for all.
-
-    Raises:
-        ConfigError: another process holds it.
-    """
-    if process_number():
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{folder} is being trained by another process: wait for it, or choose another --out"
-            ) from None
-        except OSError:
-            logger.info("%s: this file system has no locks", folder)
-        yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -173,3 +173,9 @@ class TrainingPlan(Settings):
         """The stages that are switched on, in order, by the name of their folder."""
         stages = {"stage-one": self.stage_one, "stage-two": self.stage_two}
         return {name: stage for name, stage in stages.items() if stage is not None}
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The plan without what may be changed on the way, since the weights do not depend on it."""
+        free = {"save_total_limit", "checkpoint_minutes", "trackers"}
+        return self.model_dump(exclude={"stage_one": free, "stage_two": free})

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from calrec.atomic import replace_text
+from calrec.atomic import replace_text, sole_writer
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError, DataError
 from calrec.model.backbones import Backbone, load_backbone
@@ -25,7 +25,6 @@ from calrec.text.item_text import ItemText
 from calrec.training.adapt import adapt, merge_adapters, require_adapters
 from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator, TokenBudgetBatches
-from calrec.training.checkpoints import sole_writer
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.curves import plot_curves
 from calrec.training.run_card import DomainCard, RunCard
@@ -152,7 +151,7 @@ def require_same_plan(plan: TrainingPlan, path: Path) -> None:
     if not path.exists():
         return
     try:
-        before, now = _deciding(TrainingPlan.model_validate_json(path.read_bytes())), _deciding(plan)
+        before, now = TrainingPlan.model_validate_json(path.read_bytes()).deciding, plan.deciding
     except ValueError:
         raise ConfigError(f"{path} is no plan of a run: choose another --out") from None
     changed = sorted(key for key in now if before[key] != now[key])
@@ -166,14 +165,8 @@ def _require_stage_one_of(plan: TrainingPlan, folder: Path) -> None:
     """Refuse to begin Stage II from anything but the end of the plan's own Stage I."""
     alone = plan.model_copy(update={"stage_two": None})
     card = load_card(folder)
-    if plan.stage_one is None or _deciding(card.plan) != _deciding(alone):
+    if plan.stage_one is None or card.plan.deciding != alone.deciding:
         raise ConfigError(f"{folder} is no run of this recipe's Stage I alone: train it by the same recipe")
-
-
-def _deciding(plan: TrainingPlan) -> dict[str, Any]:
-    """A plan without what may be changed on the way, since the weights do not depend on it."""
-    free = {"save_total_limit", "checkpoint_minutes", "trackers"}
-    return plan.model_dump(exclude={"stage_one": free, "stage_two": free})
 
 
 def _backbone_at(plan: TrainingPlan, folder: Path, card: RunCard) -> Backbone:

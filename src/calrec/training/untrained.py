@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
+from calrec.atomic import sole_writer
 from calrec.data.store import ITEMS, Domain
 from calrec.errors import ConfigError
 from calrec.model.backbones import load_backbone
-from calrec.training.checkpoints import sole_writer
 from calrec.training.config import TrainingPlan
 from calrec.training.run_card import RunCard
 from calrec.training.run_folder import is_whole, load_card, save_model
@@ -31,7 +31,7 @@ def save_untrained(plan: TrainingPlan, domain: Domain, out: Path) -> RunCard:
     """
     if is_whole(out):
         card = load_card(out)
-        if (card.stage, card.plan) != (UNTRAINED, plan):
+        if (card.stage, card.plan.deciding) != (UNTRAINED, plan.deciding):
             raise ConfigError(f"{out} holds another run: choose another --out")
         return card
     with sole_writer(out):

@@ -26,8 +26,8 @@ S = TypeVar("S", bound=SequentialSettings)
 class SequentialBaseline(Baseline[S]):
     """A neural model of sequences; a history without any item that it knows is ranked by popularity.
 
-    It is trained, which takes minutes, when scores are first asked for: a result that is there already needs none. The
-    same domain, settings and number of threads give the same scores.
+    It is trained, which takes minutes, by ``prepare``, or when scores are first asked for: a result that is there
+    already needs none. The same domain, settings and number of threads give the same scores.
 
     Attributes:
         unseen: whether items that no training sequence holds are ranked, too; else they are not recommended.
@@ -40,6 +40,10 @@ class SequentialBaseline(Baseline[S]):
         self._domain = domain
         self._share = popularity(domain)
         self._vocabulary = Vocabulary.of(domain, settings.max_length, self.unseen)
+
+    def prepare(self) -> None:
+        """Train it, if it is not."""
+        _ = self._trained
 
     @property
     def curve(self) -> list[float]:

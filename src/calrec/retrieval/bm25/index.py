@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from calrec.atomic import sync_tree
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.retrieval.bm25.postings import Postings
@@ -121,7 +120,6 @@ class Bm25Index:
         with beside(folder) as fresh:
             for name, array in self._postings.arrays.items():
                 np.save(fresh / f"{name}.npy", array, allow_pickle=False)
-            sync_tree(fresh)
             take_place(fresh, folder)
 
     def changed(self, origin: NDArray[np.int64], added: Sequence[str]) -> Bm25Index:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from calrec.atomic import sync_tree
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.retrieval.dense.inner_products import Ranked, best_of, check_unit, first, in_steps, products
@@ -138,7 +137,6 @@ class DenseIndex:
             (fresh / _CARD).write_text(json.dumps(_card(key, self._vectors), indent=2) + "\n", encoding="utf-8")
             if self._graph is not None:
                 self._graph.save(fresh)
-            sync_tree(fresh)
             take_place(fresh, folder)
 
     def changed(self, origin: NDArray[np.int64], added: NDArray[np.floating[Any]]) -> DenseIndex:
