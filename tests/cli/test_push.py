@@ -11,6 +11,8 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError
 
 from calrec.cli.main import main
+from calrec.pipeline import InferenceSettings
+from calrec.pipeline.tuned import save_inference
 from calrec.training.config import TrainingPlan
 from calrec.training.run_card import DomainCard, RunCard
 from calrec.training.run_folder import ITEMS, load_card, save_model
@@ -120,6 +122,14 @@ def test_what_went_up_recommends_and_is_a_run(run, online, tmp_path):
         (copy / name).write_bytes(content)
     assert load_card(copy).plan.stage_two.domain == "tiny"
     assert run_command("recommend", copy, "--history", "i0", *FEW) == 0
+
+
+def test_tuned_settings_go_up_too(run, online):
+    hub = online(Hub())
+    save_inference(run, InferenceSettings(method="beam"), {})
+    assert run_command("push", run, "me/tiny") == 0
+    assert json.loads(hub.files["inference.json"])["settings"] == {"method": "beam"}
+    assert "inference.json" in hub.options["delete_patterns"]
 
 
 def test_the_example_with_transformers_alone_runs(run, monkeypatch, capsys):

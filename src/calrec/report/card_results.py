@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calrec.errors import ConfigError, DataError
-from calrec.evaluation.compare import SHOWN
+from calrec.evaluation.compare import SHOWN, labels
 from calrec.evaluation.result import Result, load_result
 from calrec.evaluation.verify import faults
 from calrec.training.model_card import table
@@ -61,17 +61,18 @@ def _of_one_protocol(results: Sequence[Result]) -> str:
         "the history's last item is left out, its others are not" if protocol.exclude_last else "no item left out"
     )
     rows = []
-    for result in results:
+    named = list(zip(labels(results), results, strict=True))
+    for name, result in named:
         for identity in identities(results):
-            rows.append([result.name, identity, *(_cell(result, identity, name) for name in SHOWN)])
-    inference = {json.dumps(i) for r in results if (i := r.summary.settings.get("inference")) is not None}
+            rows.append([name, identity, *(_cell(result, identity, metric) for metric in SHOWN)])
+    inference = [(name, result.summary.settings.get("inference")) for name, result in named]
     return "\n\n".join(
         (
             f"{protocol.domain}, {protocol.split}: {protocol.users:,} users, {protocol.candidates:,} candidates "
             f"(the whole catalogue; {excluded}). Split hash `{protocol.split_hash}`, protocol hash `{protocol.hash}`.",
             table(("method", "items by", *SHOWN), rows),
             "Each mean stands with its standard error over users.",
-            *(f"Inference of calrec: `{settings}`" for settings in sorted(inference)),
+            *(f"Inference of {name}: `{json.dumps(settings)}`" for name, settings in inference if settings),
         )
     )
 

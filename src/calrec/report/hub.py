@@ -14,6 +14,7 @@ from typing import Any
 
 from calrec.errors import CalrecError, ConfigError, ModelError
 from calrec.model.weights import first_line, in_folder, offline
+from calrec.pipeline.tuned import INFERENCE
 from calrec.report.card_results import results_of, results_section
 from calrec.training.model_card import OTHER, model_card, without_folders
 from calrec.training.run_folder import CARD, ITEMS, load_card
@@ -78,7 +79,7 @@ def publication(
     said = {"results": results_section(shown)} if shown else {}
     readme = model_card(card, licence=licence.lower(), repository=repository, with_catalogue=with_catalogue, **said)
     written = {README: readme, CARD: without_folders(card).model_dump_json(indent=2)}
-    patterns = (*_MODEL, ITEMS) if with_catalogue else _MODEL
+    patterns = (*_MODEL, INFERENCE, *([ITEMS] if with_catalogue else []))
     files = [f for f in sorted(run.iterdir()) if f.is_file() and any(fnmatch(f.name, p) for p in patterns)]
     if with_catalogue and not (run / ITEMS).is_file():
         raise ModelError(f"{run} has no {ITEMS}: leave --with-catalogue out")
@@ -88,7 +89,8 @@ def publication(
 def push(what: Publication, private: bool = False) -> str:
     """Upload in one commit, into a repository that is made where there is none; returns the model's address.
 
-    Weights and a catalogue that an earlier push left there and this one does not bring are deleted in the same commit.
+    Weights, a catalogue and tuned settings that an earlier push left there and this one does not bring are deleted in
+    the same commit.
 
     Args:
         what: from ``publication``.
@@ -126,7 +128,7 @@ def _upload(what: Publication, private: bool) -> str:
             repo_id=created.repo_id,
             folder_path=folder,
             commit_message="Upload a CALRec model",
-            delete_patterns=[*_WEIGHTS, ITEMS],
+            delete_patterns=[*_WEIGHTS, ITEMS, INFERENCE],
         )
     return str(created)
 
