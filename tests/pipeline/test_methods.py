@@ -7,7 +7,8 @@ import torch
 from calrec import CALRec
 from calrec.baselines import fit_baseline
 from calrec.errors import ConfigError
-from calrec.pipeline import InferenceSettings
+from calrec.generation import beam_search
+from calrec.pipeline import InferenceSettings, methods
 from calrec.protocol import top_k
 from calrec.records import History
 from calrec.retrieval import fuse
@@ -91,6 +92,16 @@ def test_fused_joins_what_its_weights_name(make, tiny_domain):
     parts.append(fit_baseline("item-knn", tiny_domain).score(HISTORIES))
     expected = [fuse(rows, [1.0, 2.0, 0.5]) for rows in zip(*parts, strict=True)]
     assert np.array_equal(recommender.score(HISTORIES), np.array(expected))
+
+
+def test_what_several_sources_need_is_computed_once(make, monkeypatch):
+    searched = []
+    monkeypatch.setattr(methods, "beam_search", lambda *arguments: searched.append(1) or beam_search(*arguments))
+    request = make(candidates={"sources": ["beam"]}).request(HISTORIES)
+    for source in ("beam", "likelihood"):
+        request.uncorrected(source)
+        request.scored(source)
+    assert searched == [1]
 
 
 def test_methods_say_why_where_they_can(make):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,9 @@ class Request:
         Raises:
             ConfigError: a baseline that is not at hand.
         """
-        likelihoods = {"beam": self._found_by_beam, "likelihood": self._candidate_likelihoods}
-        return likelihoods[source]() if source in likelihoods else self.scored(source).scores
+        if source == "beam":
+            return self._found_by_beam
+        return self._candidate_likelihoods if source == "likelihood" else self.scored(source).scores
 
     def generations(self) -> list[list[Generation]]:
         """What the model writes for each history: its distinct texts, the most probable first."""
@@ -107,11 +109,12 @@ class Request:
         return Scored(scores, lambda user, column: grounded[user].trace(column))
 
     def _beam(self) -> Scored:
-        return self._corrected(self._found_by_beam())
+        return self._corrected(self._found_by_beam)
 
     def _likelihood(self) -> Scored:
-        return self._corrected(self._candidate_likelihoods())
+        return self._corrected(self._candidate_likelihoods)
 
+    @cached_property
     def _found_by_beam(self) -> Scores:
         """(H, I) log p(item | history) of the items that the beam finds, in nats; ``-inf`` of others."""
         beam = self.settings.beam
@@ -123,6 +126,7 @@ class Request:
             row[[item.column for item in items]] = [item.log_prob for item in items]
         return scores
 
+    @cached_property
     def _candidate_likelihoods(self) -> Scores:
         """(H, I) log p(item | history) of all candidates, in nats; ``-inf`` of other items."""
         candidates = self._candidates()
