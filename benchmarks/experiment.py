@@ -91,7 +91,7 @@ def _experiment(options: Namespace) -> list[Claim]:
             "test",
             out / name,
             users=options.users,
-            settings=baseline.settings.model_dump(mode="json"),
+            settings=baseline.described,
         )
         for name in (_TINY_BASELINES if options.quick else (*BASELINES, *SEQUENTIAL))
     ]

@@ -54,10 +54,7 @@ def run_quickstart(out: Path, console: Console, use_cpu: bool = False) -> Quicks
     console.rule(f"3. Evaluation on {HOUSEHOLDS} households")
     baselines = [fit_baseline(name, target) for name in BASELINES]
     results = [
-        evaluate(
-            b, target, "test", out / "results" / b.name, users=HOUSEHOLDS, settings=b.settings.model_dump(mode="json")
-        )
-        for b in baselines
+        evaluate(b, target, "test", out / "results" / b.name, users=HOUSEHOLDS, settings=b.described) for b in baselines
     ]
     recommender = CALRec.for_domain(run, target)
     results.append(

@@ -80,7 +80,7 @@ def results(domain, tmp_path):
     folder = tmp_path / "results"
     for name in ("popularity", "markov"):
         method = fit_baseline(name, domain)
-        evaluate(method, domain, "test", folder / name, settings=method.settings.model_dump(mode="json"))
+        evaluate(method, domain, "test", folder / name, settings=method.described)
     for samples in (4, 2):
         scribe = Scribe(domain, samples)
         evaluate(scribe, domain, "test", folder / f"samples-{samples}", settings=scribe.described)

@@ -35,7 +35,8 @@ def test_the_command_of_a_neural_baseline_sets_it_as_it_was(domain, results, nam
     (comparison,) = comparisons(results / "samples-2")
     result = comparison.results[0]
     settings = fit_baseline(name, domain, ["epochs=3", "seed=1"]).settings
-    said = result.summary.model_copy(update={"settings": settings.model_dump(mode="json"), "method": name})
+    described = settings.model_dump(mode="json") | {"backbone_weights": "e3b0"}
+    said = result.summary.model_copy(update={"settings": described, "method": name})
     words = shlex.split(command(type(result)(result.path, said, result.rankings), "domains/x"))
     assert words[:3] == ["calrec", "evaluate", name]
     overrides = [word for flag, word in pairwise(words) if flag == "--set"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,11 @@ class Baseline(ABC, Generic[S]):
     def __init__(self, domain: Domain, settings: S) -> None:
         self._catalogue = domain.catalogue
         self.settings = settings
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that decides its scores, to stand in results."""
+        return self.settings.model_dump(mode="json")
 
     @property
     def catalogue(self) -> Catalogue:

@@ -101,7 +101,7 @@ def ready(method: str, domain: Domain, overrides: Sequence[str]) -> tuple[Recomm
     known = [*BASELINES, *SEQUENTIAL]
     if method in known:
         baseline = fit_baseline(method, domain, overrides)
-        return baseline, baseline.settings.model_dump(mode="json")
+        return baseline, baseline.described
     if not Path(method).is_dir():
         near = difflib.get_close_matches(method, known, n=1)
         mend = f"did you mean {near[0]}?" if near else f"baselines are {', '.join(known)}"

@@ -98,7 +98,7 @@ def load_backbone(settings: BackboneSettings, fetch: bool = True) -> Backbone:
     """
     if settings.backbone == BYTES:
         return _random(settings, byte_tokenizer(), BYTES)
-    weights = _locate(settings.backbone, settings.revision, fetch)
+    weights = locate(settings.backbone, settings.revision, fetch)
     tokenizer = _tokenizer(weights)
     if settings.init == "random":
         return _random(settings, tokenizer, weights.source)
@@ -141,7 +141,15 @@ def _is_hub_id(name: str) -> bool:
     return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is not None
 
 
-def _locate(name: str, revision: str | None, fetch: bool) -> Weights:
+def locate(name: str, revision: str | None = None, fetch: bool = True) -> Weights:
+    """The weights of a pretrained backbone on the disk, fetched where they are not.
+
+    Args:
+        name, revision: as in ``BackboneSettings``. fetch: as for ``load_backbone``.
+
+    Raises:
+        ModelError: they cannot be found, or are damaged.
+    """
     path = Path(name).expanduser()
     local = name == smollm2.NAME or path.exists()
     if local and revision is not None:

@@ -44,8 +44,8 @@ def command(result: Result, data: str) -> str:
     """The call of ``calrec evaluate`` that gives a result; ``RUN`` stands for the folder of the run."""
     said, protocol = result.summary, result.summary.protocol
     is_run = "weights" in said.settings
-    settings = said.settings.get("inference", {}) if is_run else said.settings
-    if not (_is_inference(settings) if is_run else said.method in {**BASELINES, **SEQUENTIAL}):
+    settings = _of_inference(said.settings) if is_run else _of_baseline(said.method, said.settings)
+    if settings is None:
         return ""
     words = ["calrec", "evaluate", "RUN" if is_run else said.method, "--data", data, "--split", protocol.split]
     words += ["--users", str(protocol.users), "--exclude-last" if protocol.exclude_last else "--include-last"]
@@ -54,13 +54,20 @@ def command(result: Result, data: str) -> str:
     return shlex.join([*words, "--out", str(result.path)])
 
 
-def _is_inference(settings: Mapping[str, Any]) -> bool:
-    """Whether ``--set`` knows all of it: an ablation's results also say what was left out of the grounding."""
+def _of_inference(said: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What ``--set`` changes; None where it does not know all of it, as of an ablation's other use of the texts."""
+    settings: Mapping[str, Any] = said.get("inference", {})
     try:
         InferenceSettings.model_validate(settings)
     except ValidationError:
-        return False
-    return True
+        return None
+    return settings
+
+
+def _of_baseline(name: str, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What ``--set`` changes, not what else a result says of it; None where it is no baseline."""
+    method = {**BASELINES, **SEQUENTIAL}.get(name)
+    return None if method is None else {key: said[key] for key in method.settings_type.model_fields if key in said}
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -143,6 +143,10 @@ def test_unisrec_reads_the_texts_by_which_the_domain_tells_items_apart(tiny_doma
     assert not np.array_equal(own, title)
 
 
+def test_unisrec_says_which_weights_read_the_texts(tiny_domain, fit):
+    assert len(fit("unisrec", tiny_domain).described["backbone_weights"]) == 64
+
+
 @pytest.mark.parametrize("override", ["dim=63", "masked=0", "dropout=1"])
 def test_impossible_settings_are_refused_before_training(tiny_domain, override):
     with pytest.raises(ConfigError, match=override.partition("=")[0]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,13 @@ class UniSRec(SequentialBaseline[UniSRecSettings]):
     name = "unisrec"
     settings_type = UniSRecSettings
     unseen = True
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Its settings, and the SHA-256 of the weights that read the texts: a folder may get others."""
+        from calrec.model.backbones import locate
+
+        return {**super().described, "backbone_weights": locate(self.settings.backbone).fingerprint}
 
     def network(self, domain: Domain, vocabulary: Vocabulary) -> Network:
         import torch
