@@ -160,7 +160,8 @@ def _hopeful(scorer: Scorer, query: Query, k: int, room: Room) -> NDArray[np.int
         np.add.at(level, columns, gains)
         place += 1
         if not threshold and len(leaders) >= _LEADERS * k:
-            threshold = _reached_by_k(k, scorer, query, leaders, level[leaders])
+            # No item has less in the end than it has so far; scoring k of them would cost more than it leaves out.
+            threshold = float(np.partition(level[leaders], -k)[-k]) * _SLACK
     # A float64 would make float64 of the whole level.
     candidates = np.flatnonzero(np.greater(level, np.float32(max(threshold - rest[place], 0)), out=room.marks))
     if len(candidates) <= _LEADERS * k:
