@@ -26,7 +26,7 @@ from harness import arguments, write_result
 
 def main() -> int:
     parser = arguments(__doc__.partition("\n")[0])
-    names = ("speed", "beams", "memory", "equality", "growth")
+    names = ("speed", "memory", "equality", "growth")
     parser.add_argument("--run", type=Path, default=Path("run"), help="a trained run")
     parser.add_argument("--data", type=Path, default=Path("domain"), help="the domain that it was trained on")
     parser.add_argument("--users", type=int, default=8, help="of a round (default: %(default)s; the peer takes long)")
@@ -40,9 +40,9 @@ def main() -> int:
     from generation_cases.growth import growth
     from generation_cases.memory import peak_memory
     from generation_cases.setup import Case
-    from generation_cases.speed import beams, speed
+    from generation_cases.speed import speed
 
-    cases = dict(zip(names, (speed, beams, peak_memory, equality, growth), strict=True))
+    cases = dict(zip(names, (speed, peak_memory, equality, growth), strict=True))
     torch.set_num_threads(options.threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -19,7 +19,7 @@ WIDTHS = (10, SAMPLES)
 
 
 def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
-    """Goal 10 for samples, down to the scores of the whole catalogue."""
+    """Goal 10 for samples, down to the scores of the whole catalogue, and 20 for a beam, down to a ranking of items."""
     served, prompts = case.served, case.served.prompts(case.users)
 
     def sampled(**changes: Any) -> Callable[[], Any]:
@@ -28,6 +28,10 @@ def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
             served.grounded(draws) for draws in sample(served.lm, prompts, served.encoder.end_id, settings, served.trie)
         ]
 
+    def searched(width: int) -> Callable[[], Any]:
+        return lambda: beam_search(served.lm, prompts, served.trie, width=width)
+
+    beams = {f"beam, width {width}": searched(width) for width in WIDTHS}
     ways = {
         "rows": sampled(mode="rows"),
         "tree": sampled(mode="tree"),
@@ -35,28 +39,14 @@ def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
         "draft, one user at a time": sampled(mode="draft", batch_users=1),
         "tree, one user at a time": sampled(mode="tree", batch_users=1),
         "bound": sampled(mode="tree", bound=True),
+        **beams,
     }
     rates, details = _raced(case, prompts, ways)
     ours = rates[SamplingSettings().mode]
     claims = [
         Claim.more_is_better(f"samples + BM25, {PEER}", 10, ours, rates[PEER], "users/s"),
         Claim.more_is_better("samples + BM25, plain loop over a shared prefill", 1, ours, rates["rows"], "users/s"),
-    ]
-    return claims, details
-
-
-def beams(case: Case) -> tuple[list[Claim], dict[str, Any]]:
-    """Goal 20 for a beam that is bound to the catalogue, down to a ranking of items."""
-    served, prompts = case.served, case.served.prompts(case.users)
-
-    def searched(width: int) -> Callable[[], Any]:
-        return lambda: beam_search(served.lm, prompts, served.trie, width=width)
-
-    rates, details = _raced(case, prompts, {f"beam, width {width}": searched(width) for width in WIDTHS})
-    claims = [
-        Claim.more_is_better(f"bound {way}, {PEER}", 20, rates[way], rates[PEER], "users/s")
-        for way in rates
-        if way != PEER
+        *(Claim.more_is_better(f"bound {way}, {PEER}", 20, rates[way], rates[PEER], "users/s") for way in beams),
     ]
     return claims, details
 

@@ -87,15 +87,18 @@ def test_the_batch_size_changes_nothing(tiny_domain, tmp_path, batch_size):
     assert one.rankings.equals(other.rankings)
 
 
-def test_an_interrupted_evaluation_goes_on(tiny_domain, oracle, targets, tmp_path):
-    plain, users = oracle.score_of, list(targets)
-
+def interrupted_at(user_id, plain):
     def score_of(history):
-        if history.user_id == users[7]:
+        if history.user_id == user_id:
             raise KeyboardInterrupt
         return plain(history)
 
-    oracle.score_of = score_of
+    return score_of
+
+
+def test_an_interrupted_evaluation_goes_on(tiny_domain, oracle, targets, tmp_path):
+    plain, users = oracle.score_of, list(targets)
+    oracle.score_of = interrupted_at(users[7], plain)
     with pytest.raises(KeyboardInterrupt):
         evaluate(oracle, tiny_domain, "test", tmp_path / "out", batch_size=3)
     assert not (tmp_path / "out").exists()
@@ -104,6 +107,20 @@ def test_an_interrupted_evaluation_goes_on(tiny_domain, oracle, targets, tmp_pat
     assert oracle.asked == users[6:]
     assert result.rankings["user_id"].to_list() == users
     assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out"]
+
+
+def test_one_network_scores_all_users(tiny_domain, oracle, targets, tmp_path):
+    """A method that learns first learns anew after an interruption, and may round otherwise."""
+    plain, users, learnt = oracle.score_of, list(targets), []
+    oracle.prepare = lambda: learnt.append(None)
+    oracle.score_of = interrupted_at(users[7], plain)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(oracle, tiny_domain, "test", tmp_path / "out", batch_size=3)
+    oracle.asked, oracle.score_of = [], plain
+    for _ in range(2):  # the second finds the result
+        evaluate(oracle, tiny_domain, "test", tmp_path / "out", batch_size=4)
+    assert oracle.asked == users
+    assert len(learnt) == 2
 
 
 def test_a_finished_evaluation_is_not_made_again_but_other_settings_are(tiny_domain, oracle, tmp_path):

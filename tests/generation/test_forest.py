@@ -1,5 +1,7 @@
 """A tree computed in packed passes equals its paths computed one by one."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from calrec.errors import ModelError
 from calrec.generation import Prompt
+from calrec.generation import forest as forest_module
 from calrec.generation.forest import Forest, forest_attention
 
 prompts_drawn = st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=7), min_size=1, max_size=4)
@@ -39,11 +42,12 @@ def grown(forest, prompts, data):
     return results
 
 
+@pytest.mark.parametrize("one_by_one", [{"cpu"}, set()])
 @settings(max_examples=40, deadline=None)
-@given(prompts_drawn, st.data())
-def test_every_node_equals_its_path_alone(lm, drawn, data):
+@given(drawn=prompts_drawn, data=st.data())
+def test_every_node_equals_its_path_alone(lm, one_by_one, drawn, data):
     prompts = [Prompt(str(number), tuple(tokens)) for number, tokens in enumerate(drawn)]
-    with forest_attention(lm), torch.inference_mode():
+    with mock.patch.object(forest_module, "_ONE_BY_ONE", one_by_one), forest_attention(lm), torch.inference_mode():
         forest = Forest(lm, prompts)
         results = [(prompt.token_ids, logits) for prompt, logits in zip(prompts, forest.logits, strict=True)]
         results += grown(forest, prompts, data)
@@ -87,9 +91,14 @@ def test_a_sliding_window_slides_along_the_path():
     )
     lm = MistralForCausalLM(config).double().eval().requires_grad_(False)
     with forest_attention(lm):
-        forest = Forest(lm, [Prompt("a", (1, 2, 3, 4, 5, 6))])
-        _, logits = forest.grow([0, 0, 0], [5, 5, -2], [7, 8, 9])
-    torch.testing.assert_close(logits[2], lm(torch.tensor([[1, 2, 3, 4, 5, 6, 8, 9]])).logits[0, -1])
+        forest = Forest(lm, [Prompt("a", (1, 2, 3, 4, 5, 6)), Prompt("b", (7, 8, 9))])
+        _, logits = forest.grow([0, 0, 0, 1], [5, 5, -2, 2], [7, 8, 9, 10])
+    for row, path in (
+        (forest.logits[0], [1, 2, 3, 4, 5, 6]),
+        (logits[2], [1, 2, 3, 4, 5, 6, 8, 9]),
+        (logits[3], [7, 8, 9, 10]),
+    ):
+        torch.testing.assert_close(row, lm(torch.tensor([path])).logits[0, -1])
 
 
 def test_the_models_own_attention_comes_back(lm):

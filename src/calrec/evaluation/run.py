@@ -54,8 +54,8 @@ def evaluate(
 ) -> Result:
     """Rank the whole catalogue for the users of a split and keep what comes out.
 
-    What was scored before an interruption is not scored again. Neither the batch size nor an interruption changes a
-    result.
+    What was scored before an interruption is not scored again, but for a method that learns first (`Prepared`). Neither
+    the batch size nor an interruption changes a result.
 
     Args:
         recommender: ready to rank, over the domain's catalogue.
@@ -141,13 +141,16 @@ def _scored(
     top: int,
 ) -> tuple[pl.DataFrame, float]:
     """Rankings in the order of the examples, and the seconds of all scoring, that before an interruption included."""
-    with writing(parts):
-        parts.mkdir(exist_ok=True)
     tables = [pl.read_parquet(path) for path in sorted(parts.glob("[0-9]*.parquet"))]
     known = {user_id for table in tables for user_id in table["user_id"]}
     missing = [example for example in examples if example.user_id not in known]
     if missing and isinstance(recommender, Prepared):
+        # What is learnt anew may round otherwise than what scored before the interruption: one network scores all.
+        tables, known, missing = [], set(), list(examples)
+        shutil.rmtree(parts, ignore_errors=True)
         recommender.prepare()
+    with writing(parts):
+        parts.mkdir(exist_ok=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task(recommender.name, total=len(examples), completed=len(known))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ from calrec.generation.draws import Prompt
 
 _ATTENTION = "calrec_forest"
 
+# Devices where users' nodes attend one user after the other: calls cost little there and padding much. Elsewhere all
+# users' attend in one call.
+_ONE_BY_ONE = {"cpu"}
+
 
 def _forest_attention(
     module: Any,
@@ -32,7 +36,7 @@ def _forest_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    forest: _Pass,
+    forest: _Attention,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -93,12 +97,65 @@ class _Store:
         self._layers = {layer: (keys[users], values[users]) for layer, (keys, values) in self._layers.items()}
 
 
-@dataclass
-class _Pass:
-    """One run of N packed nodes through the model.
+class _Attention(Protocol):
+    """What one pass of N packed tokens through the model attends to."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
+        """Attention: query (1, H, N, D), key and value (1, G, N, D) to output (1, N, H, D)."""
+
+
+@dataclass(frozen=True)
+class _Trunks:
+    """The prompts' own pass: each token attends to those before it in its prompt, one user after the other.
 
     Attributes:
-        store: what earlier passes left.
+        store: where keys and values go. place: (user, column) there, (N,) each.
+        lengths: B tokens.
+    """
+
+    store: _Store
+    place: tuple[Tensor, Tensor]
+    lengths: list[int]
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
+        self.store.write(layer, key, value, self.place, max(self.lengths))
+        outputs = []
+        for q, k, v in zip(*(torch.split(packed, self.lengths, dim=2) for packed in (query, key, value)), strict=True):
+            band = self._band(q.shape[2], window, q.device)
+            # Causal without a mask skips what is not seen.
+            causal = band is None
+            outputs.append(
+                F.scaled_dot_product_attention(q, k, v, band, is_causal=causal, scale=scaling, enable_gqa=True)
+            )
+        return torch.cat(outputs, dim=2).transpose(1, 2)
+
+    @staticmethod
+    def _band(length: int, window: int | None, device: torch.device) -> Tensor | None:
+        """(L, L) what a sliding window leaves to see; None where that is all that came before."""
+        if window is None or length <= window:
+            return None
+        return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Users whose nodes attend together: rows ``users`` of the store, padded to ``slots`` nodes and ``columns``."""
+
+    users: slice
+    slots: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """The pass of N new nodes over trunks and trees.
+
+    Attributes:
+        store: what earlier passes left. parts: that attend one after the other.
         users: (N,) row of each node in the store; ``columns``: (N,) its column there.
         slots: (N,) its place among the nodes of its user in this pass.
         visible: (B, S, C) which columns each slot attends to.
@@ -106,35 +163,48 @@ class _Pass:
     """
 
     store: _Store
+    parts: list[_Part]
     users: Tensor
     columns: Tensor
     slots: Tensor
     visible: Tensor
     slot_depths: Tensor
     column_depths: Tensor
+    _biases: dict[int | None, list[Tensor]] = field(default_factory=dict, init=False)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
-        """Attention: query (1, H, N, D), key and value (1, G, N, D) to output (1, N, H, D)."""
         keys, values = self.store.write(layer, key, value, (self.users, self.columns), self.visible.shape[2])
         (users, slots, _), (_, heads, nodes, size), groups = self.visible.shape, query.shape, key.shape[1]
-        padded = query.new_zeros(users, slots, heads, size)
-        padded[self.users, self.slots] = query[0].transpose(0, 1)
         # The heads that share keys stand one below the other as more queries, so that keys need no copy a head.
-        stacked = padded.view(users, slots, groups, heads // groups, size).permute(0, 2, 3, 1, 4)
-        mask = self.visible
-        if window is not None:
-            mask = mask & (self.slot_depths[:, :, None] - self.column_depths[:, None] < window)
-        output = F.scaled_dot_product_attention(
-            stacked.reshape(users, groups, -1, size),
-            keys,
-            values,
-            attn_mask=mask[:, None].repeat(1, 1, heads // groups, 1),
-            scale=scaling,
-        )
-        unstacked = output.view(users, groups, heads // groups, slots, -1).permute(0, 3, 1, 2, 4)
-        return unstacked[self.users, self.slots].reshape(1, nodes, heads, -1)
+        padded = query.new_zeros(users, groups, heads // groups, slots, size)
+        packed = query[0].transpose(0, 1).reshape(nodes, groups, heads // groups, size)
+        padded[self.users, :, :, self.slots] = packed
+        output = torch.empty_like(padded)
+        for part, bias in zip(self.parts, self._bias(window, heads // groups, query.dtype), strict=True):
+            attended = F.scaled_dot_product_attention(
+                padded[part.users, :, :, : part.slots].flatten(2, 3),
+                keys[part.users, :, : part.columns],
+                values[part.users, :, : part.columns],
+                attn_mask=bias,
+                scale=scaling,
+            )
+            within = output[part.users, :, :, : part.slots]
+            within.copy_(attended.view_as(within))
+        return output[self.users, :, :, self.slots].reshape(1, nodes, heads, size)
+
+    def _bias(self, window: int | None, repeats: int, dtype: torch.dtype) -> list[Tensor]:
+        """Of each part (b, 1, repeats s, c): 0 where a slot attends and ``-inf`` where not; one for all layers."""
+        if window not in self._biases:
+            mask = self.visible
+            if window is not None:
+                mask = mask & (self.slot_depths[:, :, None] - self.column_depths[:, None] < window)
+            bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
+            self._biases[window] = [
+                bias[part.users, None, : part.slots, : part.columns].repeat(1, 1, repeats, 1) for part in self.parts
+            ]
+        return self._biases[window]
 
 
 class Forest:
@@ -164,10 +234,9 @@ class Forest:
         users = np.repeat(np.arange(len(prompts)), self._trunks)
         tokens = np.concatenate([np.array(prompt.token_ids) for prompt in prompts])
         columns = self._add(users)
-        width = self.filled.max()
-        self._depths[:] = np.arange(width)
-        visible = np.repeat(np.tri(width, dtype=bool)[None], len(prompts), axis=0)
-        self.logits = self._run(tokens, users, columns, columns, visible, keep=self._trunks.cumsum() - 1)
+        self._depths[:] = np.arange(self.filled.max())
+        trunks = _Trunks(self._store, (self._on_device(users), self._on_device(columns)), self._trunks.tolist())
+        self.logits = self._run(tokens, columns, trunks, keep=self._trunks.cumsum() - 1)
 
     def grow(
         self,
@@ -206,7 +275,18 @@ class Forest:
             above_trunk = path >= self._trunks[owners[nodes]]
             path, nodes = path[above_trunk], nodes[above_trunk]
         self._depths[owners, columns] = depths
-        return columns, self._run(np.array(tokens), owners, columns, slots, visible, keep=np.arange(len(columns)))
+        slot_depths = np.zeros(visible.shape[:2], dtype=np.int64)
+        slot_depths[owners, slots] = depths
+        arrays = (owners, columns, slots, visible, slot_depths, self._depths[:, : visible.shape[2]])
+        growth = _Growth(self._store, self._parts(self.filled - first), *map(self._on_device, arrays))
+        return columns, self._run(np.array(tokens), depths, growth, keep=np.arange(len(columns)))
+
+    def _parts(self, counts: NDArray[np.int64]) -> list[_Part]:
+        """What attends in one call, of users (B,) with so many new nodes."""
+        if self._lm.device.type not in _ONE_BY_ONE:
+            return [_Part(slice(None), int(counts.max()), int(self.filled.max()))]
+        users = np.flatnonzero(counts).tolist()
+        return [_Part(slice(user, user + 1), int(counts[user]), int(self.filled[user])) for user in users]
 
     def cut(self, columns: NDArray[np.int64]) -> None:
         """Free every user's columns from the given one (B,) on; the nodes there are forgotten, and none may hold on."""
@@ -232,26 +312,17 @@ class Forest:
         return columns
 
     def _run(
-        self,
-        tokens: NDArray[np.int64],
-        users: NDArray[np.int64],
-        columns: NDArray[np.int64],
-        slots: NDArray[np.int64],
-        visible: NDArray[np.bool_],
-        keep: NDArray[np.int64],
+        self, tokens: NDArray[np.int64], depths: NDArray[np.int64], attention: _Attention, keep: NDArray[np.int64]
     ) -> Tensor:
-        def on_device(array: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(array).to(self._lm.device)
-
-        depths = np.zeros(visible.shape[:2], dtype=np.int64)
-        depths[users, slots] = self._depths[users, columns]
-        arrays = (users, columns, slots, visible, depths, self._depths[:, : visible.shape[2]])
         output = self._lm(
-            input_ids=on_device(tokens)[None],
-            position_ids=on_device(depths[users, slots])[None],
+            input_ids=self._on_device(tokens)[None],
+            position_ids=self._on_device(depths)[None],
             use_cache=False,
-            logits_to_keep=on_device(keep),
-            forest=_Pass(self._store, *map(on_device, arrays)),
+            logits_to_keep=self._on_device(keep),
+            forest=attention,
         )
         logits: Tensor = output.logits[0]
         return logits
+
+    def _on_device(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._lm.device)

@@ -21,13 +21,14 @@ class Footprint:
 
     Attributes:
         column: keys and values of one token, in all layers.
-        cell: one node's attention to one column.
+        cell: one node's attention to one column. pair: what of a prompt one of its tokens sees, in a sliding window.
         token: activations of one token in a pass.
         logits: of one node over the whole vocabulary: the model's, and in float32 for what is computed of them.
     """
 
     column: int
     cell: int
+    pair: int
     token: int
     logits: int
 
@@ -41,7 +42,7 @@ class Footprint:
         # A quarter more: keys and values grow ahead of what is needed.
         column = 2 * config.num_hidden_layers * groups * head_size * size * 5 // 4
         token = (_HIDDEN * config.hidden_size + _INTERMEDIATE * config.intermediate_size) * size
-        return cls(column, heads * (1 + size) + 2, token, config.vocab_size * (size + 4))
+        return cls(column, heads * (1 + size) + 2, 1 + size, token, config.vocab_size * (size + 4))
 
     def peak(self, prompt: int, columns: int, nodes: int) -> int:
         """Bytes of a user with ``prompt`` tokens and then at most ``columns`` more, ``nodes`` of them in one pass.
@@ -49,7 +50,7 @@ class Footprint:
         They are those of the prompt's pass or of the last, whichever takes more.
         """
         kept = prompt + columns
-        of_prompt = prompt * (prompt * self.cell + self.token) + self.logits
+        of_prompt = prompt * (prompt * self.pair + self.token) + self.logits
         of_nodes = nodes * (kept * self.cell + self.token + self.logits)
         return kept * self.column + max(of_prompt, of_nodes)
 
