@@ -107,7 +107,7 @@ def tiny_run(backbone, tiny_domain, tmp_path):
         version="0",
         stage="stage-two",
         plan=TrainingPlan.model_validate(plan),
-        domains={"stage-two": (DomainCard(name="tiny", split_hash="0"),)},
+        domains={"stage-two": (DomainCard(name="tiny", split_hash=tiny_domain.split_hash),)},
         exclude_last=True,
         backbone=backbone.source,
         fingerprint=backbone.fingerprint,

@@ -18,6 +18,8 @@ from calrec.errors import NO_ROOM, ConfigError, StorageError
 
 logger = logging.getLogger(__name__)
 
+#: In a folder that one process has for itself.
+LOCK = ".lock"
 _TORCH_COULD_NOT_WRITE = ("iostream error", "inline_container", "PytorchStreamWriter")
 _PROBE_BYTES = 1 << 20
 
@@ -125,7 +127,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from calrec.data.store import Domain
 from calrec.errors import ConfigError
-from calrec.evaluation import sample_users
+from calrec.evaluation import require_same_split, sample_users
 from calrec.metrics import ranking_metrics, ranks_by_id, standard_errors
 from calrec.metrics.ranking import Ranks
 from calrec.pipeline import CALRec, InferenceSettings
@@ -68,10 +68,11 @@ def tune(recommender: CALRec, domain: Domain, sources: Sequence[str], users: int
         users: a fixed sample of so many; None takes all.
 
     Raises:
-        ConfigError: fewer than two sources, or more users than there are.
+        ConfigError: fewer than two sources, more users than there are, or a run of another version of the domain.
     """
     if len(set(sources)) < 2:
         raise ConfigError(f"there is nothing to join in {', '.join(sources) or 'no source'}: name two sources or more")
+    require_same_split(recommender, domain)
     examples = sample_users(domain.split("valid"), users)
     histories = [History(example.user_id, example.history) for example in examples]
     targets = np.array([domain.catalogue.positions.get(example.target, -1) for example in examples])

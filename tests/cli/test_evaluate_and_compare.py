@@ -74,6 +74,16 @@ def test_verify(results, tiny_domain, capsys):
     assert "by_id.mrr is 0.99" in capsys.readouterr().err
 
 
+def test_a_result_that_does_not_verify_is_not_compared(results, capsys):
+    said = json.loads((results[0] / "result.json").read_text())
+    said["metrics"]["by_id"]["ndcg@10"] = 0.99
+    (results[0] / "result.json").write_text(json.dumps(said))
+    assert run("compare", *results) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith(f"calrec: error: {results[0]} does not verify: metrics.by_id.ndcg@10 is 0.99")
+
+
 def test_settings_of_a_method(tiny_domain, tmp_path, capsys):
     arguments = ("evaluate", "item-knn", "--data", tiny_domain.path, "--out", tmp_path / "r", "--json")
     assert run(*arguments, "--set", "window=2", "--users", 5) == 0

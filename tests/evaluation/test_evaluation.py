@@ -11,8 +11,11 @@ from calrec.atomic import sole_writer
 from calrec.baselines import BASELINES, fit_baseline
 from calrec.errors import ConfigError, DataError
 from calrec.evaluation import evaluate, load_result
+from calrec.evaluation.beyond import beyond_accuracy
 from calrec.evaluation.compare import against, best_of, require_one_protocol
-from calrec.evaluation.result import RANKINGS, RESULT, means
+from calrec.evaluation.protocol import protocol_of
+from calrec.evaluation.result import RANKINGS, RESULT, means, summarise
+from calrec.evaluation.slices import slices_of
 from calrec.evaluation.verify import faults
 from calrec.metrics import ranking_metrics
 from calrec.protocol import rankings
@@ -203,6 +206,35 @@ def test_one_changed_rank_is_found(tiny_domain, tmp_path):
     found = faults(load_result(path))
     assert any("mrr" in fault for fault in found)
     assert any("the target stands at" in fault for fault in found)
+
+
+def test_a_change_that_no_mean_shows_is_found(tiny_domain, silent, tmp_path):
+    result = evaluate(silent, tiny_domain, "test", tmp_path / "out")
+    swapped = result.rankings.with_columns(user_id=pl.col("user_id").reverse())
+    assert faults(replace(result, rankings=swapped))[0] == "rankings_hash is not that of the rankings"
+
+
+def test_users_who_were_picked_by_hand_are_found(tiny_domain, oracle, tmp_path):
+    result = evaluate(oracle, tiny_domain, "test", tmp_path / "out")
+    few = result.rankings.head(5)
+    protocol = protocol_of(tiny_domain, "test", few["user_id"].to_list(), None)
+    slices, beyond = slices_of(tiny_domain, tiny_domain.split("test")[:5]), beyond_accuracy(few, tiny_domain)
+    said = summarise("fixed", {}, protocol, few, slices, beyond, 0.0)
+    assert faults(replace(result, rankings=few, summary=said)) == []
+    (found,) = faults(replace(result, rankings=few, summary=said), tiny_domain)
+    assert found == "the users are neither all of the domain's nor its fixed sample of 5"
+    assert not faults(evaluate(oracle, tiny_domain, "test", tmp_path / "five", users=5), tiny_domain)
+
+
+def test_a_method_that_learnt_another_version_of_the_domain_is_refused(tiny_domain, oracle, tmp_path):
+    oracle.learnt_from = {tiny_domain.name: [tiny_domain.split_hash], "another": ["0"]}
+    result = evaluate(oracle, tiny_domain, "test", tmp_path / "out", settings={"learnt_from": oracle.learnt_from})
+    assert not faults(result, tiny_domain)
+    oracle.learnt_from = {tiny_domain.name: ["123", tiny_domain.split_hash]}
+    with pytest.raises(ConfigError, match="trained on another version of tiny"):
+        evaluate(oracle, tiny_domain, "test", tmp_path / "other")
+    said = result.summary.model_copy(update={"settings": {"learnt_from": oracle.learnt_from}})
+    assert any("learnt the split 123" in fault for fault in faults(replace(result, summary=said), tiny_domain))
 
 
 @pytest.mark.parametrize("fault", ["metric", "protocol", "target", "user"])

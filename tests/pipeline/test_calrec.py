@@ -1,14 +1,21 @@
 """From a history to recommendations, on a tiny random model."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 
 from calrec import CALRec
 from calrec.errors import DataError, ModelError
 from calrec.evaluation import evaluate
+from calrec.evaluation.beyond import beyond_accuracy
+from calrec.evaluation.result import rankings_hash
+from calrec.evaluation.verify import faults
 from calrec.generation import Draw
 from calrec.pipeline import InferenceSettings
 from calrec.pipeline.methods import Request
+from calrec.pipeline.regrounded import Regrounded
 from calrec.protocol import Writer
 from calrec.records import Generation, History
 
@@ -76,6 +83,23 @@ def test_an_evaluation_keeps_what_was_written(recommender, tiny_domain, tmp_path
     history = History("u00", tiny_domain.split("test")[0].history)
     (written,) = recommender.generate([history])
     assert [g["text"] for g in result.rankings["generations"][0]] == [generation.text for generation in written]
+
+
+def test_what_was_written_is_grounded_again(recommender, tiny_domain, tmp_path):
+    result = evaluate(recommender, tiny_domain, "test", tmp_path / "out", settings=recommender.described)
+    again = Regrounded.of_result(result.rankings, result.summary.settings, tiny_domain)
+    assert faults(result, tiny_domain, again) == []
+
+    first, *others = result.rankings["generations"].to_list()
+    lying = [{**text, "exact": not text["exact"]} for text in first]
+    another = [{**text, "text": "Title: honey"} for text in first]
+    for changed, said in ((lying, "the marks of the text"), (another, "the texts give another ranking")):
+        table = result.rankings.with_columns(pl.Series("generations", [changed, *others]))
+        beyond = beyond_accuracy(table, tiny_domain)
+        summary = result.summary.model_copy(update={"beyond": beyond, "rankings_hash": rankings_hash(table)})
+        again = Regrounded.of_result(table, summary.settings, tiny_domain)
+        found = faults(replace(result, rankings=table, summary=summary), tiny_domain, again)
+        assert any(said in fault for fault in found)
 
 
 def test_nothing_written_nothing_recommended(recommender, monkeypatch):

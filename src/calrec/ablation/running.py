@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from calrec.ablation.variants import FULL, Variant, named, variants_of
-from calrec.atomic import replace_text, sole_writer
+from calrec.atomic import LOCK, replace_text, sole_writer
 from calrec.data.splits import Split
 from calrec.data.store import Domain, load_domain
 from calrec.errors import ConfigError, DataError
 from calrec.evaluation import Result, evaluate, sample_users
 from calrec.pipeline import CALRec, InferenceSettings
 from calrec.pipeline.regrounded import Regrounded
-from calrec.records import Generation
-from calrec.text.item_text import ItemText
 from calrec.training.config import TrainingPlan
 from calrec.training.stages import require_same_plan, train
 from calrec.training.untrained import save_untrained
@@ -67,10 +65,11 @@ def ablate(
     chosen = named(plan, inference.sampling.n, only)
     _require_ablatable(plan, domain, inference)
     sample_users(domain.split(split), users)
-    _claim(out, plan, {"split": split, "users": users, "inference": inference.described()})
+    _require_ours(out)
     work = _Ablation(plan, domain, out, split, users, inference, tell, use_cpu)
     results: dict[Variant, Result] = {}
     with sole_writer(out):
+        _claim(out, plan, {"split": split, "users": users, "inference": inference.described()})
         for number, (variant, its) in enumerate(chosen.items(), start=1):
             changes = ", ".join(variant.change(plan))
             tell(f"[{number} of {len(chosen)}] {variant.name}: {variant.says}" + (f" ({changes})" if changes else ""))
@@ -89,16 +88,19 @@ def _require_ablatable(plan: TrainingPlan, domain: Domain, inference: InferenceS
         )
 
 
-def _claim(out: Path, plan: TrainingPlan, asked: Mapping[str, Any]) -> None:
-    """Make the folder this recipe's, and that of results of one kind, for good."""
-    if not (out / RECIPE).is_file() and out.exists() and any(out.iterdir()):
+def _require_ours(out: Path) -> None:
+    strange = out.exists() and any(path.name != LOCK for path in out.iterdir())
+    if strange and not (out / RECIPE).is_file():
         raise DataError(f"{out} exists and is no ablation: choose another --out")
+
+
+def _claim(out: Path, plan: TrainingPlan, asked: Mapping[str, Any]) -> None:
+    """Make the folder this recipe's, and that of results of one kind, for good. The folder is held meanwhile."""
     require_same_plan(plan, out / RECIPE)
     before = json.loads((out / ASKED).read_bytes()) if (out / ASKED).is_file() else asked
-    changed = [f"{name}: {before[name]} and {asked[name]}" for name in asked if before[name] != asked[name]]
+    changed = [f"{name}: {before.get(name)} and {asked[name]}" for name in asked if before.get(name) != asked[name]]
     if changed:
         raise ConfigError(f"{out} holds results of another kind ({'; '.join(changed)}): choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
     replace_text(out / RECIPE, plan.model_dump_json(indent=2))
     replace_text(out / ASKED, json.dumps(asked, indent=2))
 
@@ -135,9 +137,11 @@ class _Ablation:
 
     def _regrounded(self, variant: Variant, full: Result) -> Result:
         """The result of another use of what the full variant's model wrote."""
-        catalogue = self.domain.catalogue_with_texts(ItemText(self.plan.text))
-        recommender = Regrounded(_written(full), catalogue, self.inference, variant.samples, variant.best_alone)
-        return self._result(variant, recommender, _described(variant, full.summary.settings))
+        settings, how = full.summary.settings, (variant.samples, variant.best_alone)
+        recommender = Regrounded.of_result(full.rankings, settings, self.domain, *how)
+        if recommender is None:
+            raise DataError(f"{full.path} keeps none of the texts: remove it, and call the same command again")
+        return self._result(variant, recommender, _described(variant, settings))
 
     def _result(self, variant: Variant, recommender: CALRec | Regrounded, settings: Mapping[str, Any]) -> Result:
         out = self.out / RESULTS / variant.name
@@ -167,17 +171,6 @@ class _Ablation:
         for folder in (*run.glob("stage-*/checkpoint-*"), *run.glob("stage-*/cache")):
             shutil.rmtree(folder)
         return run
-
-
-def _written(result: Result) -> dict[str, list[Generation]]:
-    """The texts of each user, as far as they were kept: not their tokens, nor how often fewer samples wrote each."""
-    if "generations" not in result.rankings.columns:
-        raise DataError(f"{result.path} keeps none of the texts: remove it, and call the same command again")
-    kept = result.rankings.select("user_id", "generations").iter_rows()
-    return {
-        user_id: [Generation(text["text"], (), text["log_prob"], text["count"], text["first"]) for text in texts]
-        for user_id, texts in kept
-    }
 
 
 def _stage_one_of(plan: TrainingPlan) -> TrainingPlan:

@@ -31,7 +31,7 @@ def compare(
     """Show results in one table, with paired tests.
 
     Each is tested against the best of them, or against a chosen one. Results of different protocols are refused, and
-    the fields named in which they differ.
+    the fields named in which they differ; so is one that is not what its own rankings say.
 
     Example: calrec compare results/markov results/calrec --metric recall@10
     """
@@ -40,8 +40,11 @@ def compare(
     from calrec.errors import ConfigError
     from calrec.evaluation.compare import against, best_of, require_one_protocol
     from calrec.evaluation.result import load_result
+    from calrec.evaluation.verify import require_verified
 
     loaded = [load_result(path) for path in results]
+    for result in loaded:
+        require_verified(result)
     require_one_protocol(loaded)
     identity = "text" if by_text else "id"
     if metric not in loaded[0].summary.metrics.by_id:

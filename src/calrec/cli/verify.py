@@ -16,17 +16,18 @@ def verify(
 ) -> None:
     """Check a result against its own rankings.
 
-    Its metrics are computed again from the rankings of every user, and any difference is an error.
+    Its metrics are computed again from the rankings of every user, and any difference is an error. With the domain, so
+    are its users, targets and slices, and what a model wrote is grounded again.
 
     Example: calrec verify results/markov --data domains/PASTRY
     """
     from calrec.data.store import load_domain
-    from calrec.errors import DataError
     from calrec.evaluation.result import load_result
-    from calrec.evaluation.verify import faults
+    from calrec.evaluation.verify import require_verified
+    from calrec.pipeline.regrounded import Regrounded
 
-    loaded = load_result(result)
-    found = faults(loaded, load_domain(data) if data is not None else None)
-    if found:
-        raise DataError(f"{result} does not verify: {'; '.join(found)}")
-    typer.echo(f"{result} verifies: {len(loaded.rankings):,} users, protocol {loaded.summary.protocol_hash[:12]}")
+    loaded, domain = load_result(result), load_domain(data) if data is not None else None
+    again = Regrounded.of_result(loaded.rankings, loaded.summary.settings, domain) if domain else None
+    require_verified(loaded, domain, again)
+    checked = f"{len(loaded.rankings):,} users" + (", their texts grounded again" if again else "")
+    typer.echo(f"{result} verifies: {checked}, protocol {loaded.summary.protocol_hash[:12]}")

@@ -10,6 +10,8 @@ import polars as pl
 from calrec.data.store import Domain
 from calrec.records import Generation
 
+#: The column of what a method wrote.
+GENERATIONS = "generations"
 _BEST = 10
 
 
@@ -35,7 +37,7 @@ def beyond_accuracy(rankings: pl.DataFrame, domain: Domain) -> dict[str, float]:
     of_targets = np.mean([bought[item_id] for item_id in rankings["target"]])
     if of_targets and len(best):
         numbers["popularity"] = float(np.mean([bought[item_id] for item_id in best["top_items"]]) / of_targets)
-    return numbers | (_of_texts(rankings) if "generations" in rankings.columns else {})
+    return numbers | (_of_texts(rankings) if GENERATIONS in rankings.columns else {})
 
 
 def generations_column(
@@ -57,15 +59,15 @@ def generations_column(
     ]
     kinds = (pl.String, pl.Float64, pl.Int64, pl.Int64, pl.Boolean, pl.Boolean, pl.Boolean)
     struct = pl.Struct(dict(zip((*fields, "exact", "target"), kinds, strict=True)))
-    return pl.Series("generations", rows, dtype=pl.List(struct))
+    return pl.Series(GENERATIONS, rows, dtype=pl.List(struct))
 
 
 def _of_texts(rankings: pl.DataFrame) -> dict[str, float]:
-    generations = rankings["generations"]
+    generations = rankings[GENERATIONS]
     written = generations.explode().drop_nulls()
     if not len(written):
         return {}
-    table = pl.DataFrame(written).unnest("generations")
+    table = pl.DataFrame(written).unnest(GENERATIONS)
     counts = table["count"].to_numpy()
     exact, invalid = table["exact"].to_numpy(), (~table["ended"] | (table["text"] == "")).to_numpy()
     hit = generations.list.eval(pl.element().struct.field("target").any()).list.first().fill_null(False).to_numpy()

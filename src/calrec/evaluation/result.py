@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +48,7 @@ class Summary(Settings):
 
     Attributes:
         method: its name. settings: all that changes its scores.
-        protocol, protocol_hash: what has to be equal for a comparison.
+        protocol, protocol_hash: what has to be equal for a comparison. rankings_hash: of the table beside it.
         metrics: of all users. slices: of groups of them.
         beyond: numbers that no rank shows, by `beyond_accuracy`.
         unranked: users whose target is in no ranking, each a miss.
@@ -57,6 +59,7 @@ class Summary(Settings):
     settings: Mapping[str, Any]
     protocol: Protocol
     protocol_hash: str
+    rankings_hash: str
     metrics: Means
     slices: Mapping[str, Means]
     beyond: Mapping[str, float]
@@ -101,6 +104,14 @@ def means(rankings: pl.DataFrame) -> Means:
     )
 
 
+def rankings_hash(rankings: pl.DataFrame) -> str:
+    """SHA-256 of a table's content, in hex: a mean over many users does not show every change of one."""
+    digest = hashlib.sha256()
+    for row in rankings.iter_rows(named=True):
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
 def unranked(rankings: pl.DataFrame) -> int:
     """How many users' targets are in no ranking."""
     return int((rankings["rank_by_id"] == 0).sum())
@@ -125,6 +136,7 @@ def summarise(
         settings=settings,
         protocol=protocol,
         protocol_hash=protocol.hash,
+        rankings_hash=rankings_hash(rankings),
         metrics=means(rankings),
         slices={name: means(rankings.filter(pl.Series(members))) for name, members in slices.items()},
         beyond=beyond,

@@ -32,7 +32,7 @@ from calrec.evaluation.result import (
 )
 from calrec.evaluation.slices import slices_of
 from calrec.metrics import ranks_by_id, ranks_by_text
-from calrec.protocol import Prepared, Recommender, Writer, exclude_last, top_k
+from calrec.protocol import Learnt, Prepared, Recommender, Writer, exclude_last, top_k
 from calrec.records import Example, History
 
 # The sample of users is part of the protocol, so it has one seed for everyone.
@@ -69,12 +69,13 @@ def evaluate(
         settings: all that changes the recommender's scores, to stand in the result.
 
     Raises:
-        ConfigError: the recommender ranks another catalogue, there are fewer users than asked for, or another process
-            makes this result.
+        ConfigError: the recommender ranks another catalogue or has learnt from another version of the domain, there are
+            fewer users than asked for, or another process makes this result.
         DataError: the split has no user, or ``out`` holds something else or cannot be written.
     """
     if recommender.catalogue.ids != domain.catalogue.ids:
         raise ConfigError(f"{recommender.name} ranks another catalogue than that of {domain.name}")
+    require_same_split(recommender, domain)
     # Before the scoring, which may take hours.
     require_result_or_nothing(out)
     examples = sample_users(domain.split(split), users)
@@ -96,6 +97,23 @@ def evaluate(
         save_result(result)
         shutil.rmtree(work, ignore_errors=True)
     return result
+
+
+def require_same_split(recommender: Recommender, domain: Domain) -> None:
+    """Refuse a method that was trained on another version of a domain: what it learnt may be the targets of this one.
+
+    Raises:
+        ConfigError: it was.
+    """
+    if not isinstance(recommender, Learnt):
+        return
+    others = [known for known in recommender.learnt_from.get(domain.name, ()) if known != domain.split_hash]
+    if others:
+        raise ConfigError(
+            f"{recommender.name} was trained on another version of {domain.name} (split {others[0][:12]}, and "
+            f"{domain.path} has {domain.split_hash[:12]}), in which targets of this one may be training data: "
+            "evaluate it on the data it was trained on, or train it on these"
+        )
 
 
 def sample_users(examples: Sequence[Example], users: int | None) -> list[Example]:
@@ -157,7 +175,7 @@ def _scored(
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
             began = time.perf_counter()
-            table = _ranked(recommender, domain, protocol, batch, top)
+            table = ranked(recommender, domain, protocol, batch, top)
             table = table.with_columns(seconds=pl.lit((time.perf_counter() - began) / len(batch)))
             _keep(table, parts / f"{len(known) + start:08}.parquet")
             tables.append(table)
@@ -172,9 +190,10 @@ def _keep(table: pl.DataFrame, path: Path) -> None:
         table.write_parquet(part)
 
 
-def _ranked(
+def ranked(
     recommender: Recommender, domain: Domain, protocol: Protocol, examples: Sequence[Example], top: int
 ) -> pl.DataFrame:
+    """The rankings of some users at once, as a `Result` has them, ``top`` best items of each."""
     histories = [History(example.user_id, example.history) for example in examples]
     written = None
     if isinstance(recommender, Writer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -122,7 +123,20 @@ class CALRec:
     def described(self) -> dict[str, Any]:
         """All that decides this recommender's scores, to stand in results."""
         training = self.card.model_dump(mode="json", include={"stage", "tokens", "backbone", "plan"})
-        return {"weights": self.fingerprint, "training": training, "inference": self.settings.described()}
+        return {
+            "weights": self.fingerprint,
+            "learnt_from": self.learnt_from,
+            "training": training,
+            "inference": self.settings.described(),
+        }
+
+    @property
+    def learnt_from(self) -> dict[str, list[str]]:
+        """Split hashes of what the run was trained on, by the domain's name."""
+        found: dict[str, set[str]] = {}
+        for domain in chain.from_iterable(self.card.domains.values()):
+            found.setdefault(domain.name, set()).add(domain.split_hash)
+        return {name: sorted(hashes) for name, hashes in sorted(found.items())}
 
     def add_items(self, items: Iterable[Item]) -> None:
         """Put items on sale, or give known ones a new text; the next request sees them, and nothing is retrained.

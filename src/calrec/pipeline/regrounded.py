@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from calrec.data.store import Domain
 from calrec.errors import DataError
 from calrec.pipeline.grounding import Grounding
 from calrec.pipeline.settings import InferenceSettings
 from calrec.protocol import rankings
 from calrec.records import Catalogue, Generation, History, Recommendation
 from calrec.retrieval import Bm25Index
+from calrec.text.item_text import ItemText, TextSettings
 
 
 class Regrounded:
@@ -44,6 +48,35 @@ class Regrounded:
         self._written, self._epsilon = written, settings.epsilon
         self._samples, self._best_alone = samples, best_alone
         self._bm25 = Bm25Index(catalogue.texts, settings.bm25)
+
+    @classmethod
+    def of_result(
+        cls,
+        rankings: pl.DataFrame,
+        settings: Mapping[str, Any],
+        domain: Domain,
+        samples: int | None = None,
+        best_alone: bool = False,
+    ) -> Regrounded | None:
+        """From what a result keeps; None where its rankings do not come of samples alone, whose texts are kept.
+
+        Args:
+            rankings: its table. settings: those that its summary names.
+            domain: whose catalogue.
+            samples, best_alone: as of the class.
+        """
+        inference = settings.get("inference", {})
+        if "generations" not in rankings.columns or "method" in inference:
+            return None
+        # Neither their tokens are kept, nor how often fewer samples wrote each.
+        written = {
+            user_id: [Generation(text["text"], (), text["log_prob"], text["count"], text["first"]) for text in texts]
+            for user_id, texts in rankings.select("user_id", "generations").iter_rows()
+        }
+        template = TextSettings.model_validate(settings["training"]["plan"]["text"])
+        grounding = InferenceSettings.model_validate({name: inference[name] for name in ("bm25", "epsilon")})
+        catalogue = domain.catalogue_with_texts(ItemText(template))
+        return cls(written, catalogue, grounding, samples, best_alone)
 
     def score(self, histories: Sequence[History]) -> NDArray[np.float64]:
         """Scores of all items: (H, I).

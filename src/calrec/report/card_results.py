@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calrec.errors import ConfigError, DataError
+from calrec.errors import ConfigError
 from calrec.evaluation.compare import SHOWN, labels
 from calrec.evaluation.result import Result, load_result
-from calrec.evaluation.verify import faults
+from calrec.evaluation.verify import require_verified
 from calrec.training.model_card import table
 
 
@@ -30,8 +30,7 @@ def results_of(run: Path, fingerprint: str, folders: Sequence[Path]) -> list[Res
     """
     results = [load_result(folder) for folder in folders]
     for result in results:
-        if found := faults(result):
-            raise DataError(f"{result.path} does not verify: {'; '.join(found)}")
+        require_verified(result)
         weights = result.summary.settings.get("weights", fingerprint)
         if weights != fingerprint:
             raise ConfigError(

@@ -11,7 +11,7 @@ from calrec.errors import ConfigError, DataError
 from calrec.evaluation.compare import labels
 from calrec.evaluation.protocol import Protocol
 from calrec.evaluation.result import RESULT, Result, load_result
-from calrec.evaluation.verify import faults
+from calrec.evaluation.verify import require_verified
 
 #: The metric that results are ordered by.
 MAIN = "ndcg@10"
@@ -69,8 +69,7 @@ def _verified(folder: Path, domain: Domain | None) -> list[Result]:
     if domain is not None and all(not _is_of(result, domain) for result in results):
         raise ConfigError(f"--data {domain.path}: no result below {folder} is of this domain (by its split hash)")
     for result in results:
-        if found := faults(result, domain if _is_of(result, domain) else None):
-            raise DataError(f"{result.path} does not verify: {'; '.join(found[:3])}; evaluate again, or move it away")
+        require_verified(result, domain if _is_of(result, domain) else None)
     above = folder.resolve().parent
     return [replace(result, path=result.path.resolve().relative_to(above)) for result in results]
 
