@@ -7,10 +7,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import (
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from calrec.errors import ModelError
-from calrec.generation import Prompt
+from calrec.generation import Prompt, sample
 from calrec.generation import forest as forest_module
 from calrec.generation.forest import Forest, forest_attention
 
@@ -99,6 +106,40 @@ def test_a_sliding_window_slides_along_the_path():
         (logits[3], [7, 8, 9, 10]),
     ):
         torch.testing.assert_close(row, lm(torch.tensor([path])).logits[0, -1])
+
+
+def test_values_may_be_narrower_than_queries():
+    config = DeepseekV3Config(
+        vocab_size=13,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        first_k_dense_replace=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        q_lora_rank=8,
+        kv_lora_rank=8,
+        qk_rope_head_dim=4,
+        qk_nope_head_dim=8,
+        v_head_dim=6,
+    )
+    lm = DeepseekV3ForCausalLM(config).double().eval().requires_grad_(False)
+    with forest_attention(lm):
+        forest = Forest(lm, [Prompt("a", (1, 2, 3)), Prompt("b", (7, 8))])
+        _, logits = forest.grow([0, 1, 0], [2, 1, 2], [4, 5, 6])
+    for row, path in zip(logits, ([1, 2, 3, 4], [7, 8, 5], [1, 2, 3, 6]), strict=True):
+        torch.testing.assert_close(row, lm(torch.tensor([path])).logits[0, -1])
+
+
+def test_a_model_that_carries_states_is_refused(lm):
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 2}
+    config = Lfm2Config(vocab_size=13, num_hidden_layers=2, layer_types=["conv", "full_attention"], **shape)
+    hybrid = Lfm2ForCausalLM(config).eval()
+    with pytest.raises(ModelError, match=r"Lfm2ForCausalLM carries states from token to token \(conv layers\)"):
+        sample(hybrid, [Prompt("a", (1, 2))], 5)
+    chunked = mock.patch.object(lm.config, "layer_types", ["chunked_attention"], create=True)
+    with chunked, pytest.raises(ModelError, match=r"has chunked_attention, .* mode=rows"), forest_attention(lm):
+        pytest.fail("never reached")
 
 
 def test_the_models_own_attention_comes_back(lm):

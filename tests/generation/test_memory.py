@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from calrec.errors import ConfigError
-from calrec.generation import ItemTrie, Prompt, beam_search, score_items
+from calrec.generation import ItemTrie, Prompt, SamplingSettings, beam_search, sample, score_items
 from calrec.generation.memory import Footprint, user_batches
 
 END = 5
@@ -60,14 +60,20 @@ def case():
     return users, ItemTrie(drawn)
 
 
-@pytest.mark.parametrize("memory_gb", [0.002, 0.004, 0.008])
-@pytest.mark.parametrize("how", ["beam", "items"])
-def test_a_limit_is_kept_and_used(large, case, memory_gb, how):
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("how", ["beam", "items", "rows", "tree", "draft", "bound"])
+def test_a_limit_is_kept_and_used(large, case, parts, how):
     users, trie = case
+    memory_gb = parts * (0.006 if how in ("draft", "bound") else 0.002)  # a pass of guesses takes more
 
     def run(memory_gb):
         if how == "beam":
             return beam_search(large, users, trie, 8, batch_users=12, memory_gb=memory_gb)
+        if how != "items":
+            mode = "tree" if how == "bound" else how
+            drawn = {"n": 32, "temperature": 1, "max_new_tokens": 6, "mode": mode, "bound": how == "bound"}
+            settings = SamplingSettings(batch_users=12, memory_gb=memory_gb, **drawn)
+            return sample(large, users, END, settings, trie)
         return score_items(large, users, trie, [range(0, 200, 2)] * 12, batch_users=12, memory_gb=memory_gb)
 
     with Alive() as alive:

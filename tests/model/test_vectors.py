@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from calrec.errors import DataError, ModelError
+from calrec.errors import ConfigError, DataError, ModelError
+from calrec.model.batching import halved
 from calrec.model.layers import train_top_layers
 from calrec.model.towers import Towers
 from calrec.model.vectors import item_vectors, user_vectors
@@ -119,8 +120,18 @@ def test_out_of_memory_halves_the_batch(tiny_lm, texts_of_all_lengths, monkeypat
     assert "out of memory with a batch of 8; going on with 4" in caplog.text
 
     monkeypatch.setattr(Towers, "states", lambda towers, input_ids: at_most_two_rows(towers, [1, 2, 3]))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(ConfigError, match="memory ran out with one text or user alone"):
         item_vectors(tiny_lm, texts_of_all_lengths)
+
+
+def test_a_processors_memory_ends_too(caplog):
+    def compute(batch):
+        return torch.empty(10**15 if len(batch) > 1 else 1).tolist()
+
+    assert len(halved([0, 1], compute)) == 2
+    assert "out of memory with a batch of 2" in caplog.text
+    with pytest.raises(RuntimeError, match="invalid for input of size 1"):
+        halved([0, 1], lambda batch: torch.empty(1).view(2))
 
 
 def test_no_sequences_no_vectors(tiny_lm):

@@ -1,12 +1,14 @@
 """A catalogue that changes: equal to one made anew, while requests in flight keep theirs."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from calrec import CALRec
 from calrec.errors import DataError
 from calrec.pipeline import InferenceSettings
-from calrec.records import Item
+from calrec.records import History, Item
 
 EVERYTHING = InferenceSettings.model_validate(
     {
@@ -58,6 +60,8 @@ def test_a_request_in_flight_keeps_its_catalogue(recommender):
     request = recommender.request([["i5", "i7"]])
     recommender.remove_items(["i5", "i7"])
     assert request.scored("fused").scores.shape == (1, 9)
+    with pytest.raises(DataError, match="item 'i5' is not in the catalogue"):
+        recommender.request([History("u", ("i0", "i5"))])
     with pytest.raises(DataError, match="'i5' is no id"):
         recommender.recommend([["i5"]])
 
@@ -95,6 +99,22 @@ def test_what_was_computed_is_kept_with_the_run_and_known_again(tiny_run, monkey
     # And so has another precision.
     CALRec.from_pretrained(tiny_run, settings=asked.model_copy(update={"dtype": "bfloat16"})).recommend([["i0"]])
     assert len(list((tiny_run / "computed").glob("*/vectors/vectors.npy"))) == 3
+
+
+def test_what_cannot_be_kept_is_computed_at_every_start(tiny_run, caplog):
+    asked = InferenceSettings.model_validate(
+        {"method": "fused", "fusion": {"weights": {"towers": 1, "beam": 1}}, "correction": {"prior": 1}}
+    )
+    first = CALRec.from_pretrained(tiny_run, settings=asked).recommend([["i0"]])
+    (priors,) = (tiny_run / "computed").glob("*/priors.npy")
+    priors.write_bytes(priors.read_bytes()[:100])
+    assert CALRec.from_pretrained(tiny_run, settings=asked).recommend([["i0"]]) == first
+    assert "is damaged" in caplog.text
+    shutil.rmtree(tiny_run / "computed")
+    (tiny_run / "computed").touch()
+    assert CALRec.from_pretrained(tiny_run, settings=asked).recommend([["i0"]]) == first
+    assert "the items' priors are computed at every start" in caplog.text
+    assert "the vectors are computed at every start" in caplog.text
 
 
 def test_bm25_is_kept_with_the_run_and_opened_again(tiny_run, monkeypatch):

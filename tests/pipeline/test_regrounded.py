@@ -47,6 +47,14 @@ def test_it_says_why():
     assert (places[0].trace.generation, places[0].trace.words) == ("blue pen", ("blue", "pen"))
 
 
+@pytest.mark.parametrize("titles", [("red pen",), ("red pen", "red pen")])
+def test_what_all_items_match_alike_ranks_them_all(titles):
+    catalogue = Catalogue(tuple(Item(f"i{place}", {"title": title}) for place, title in enumerate(titles)))
+    recommender = Regrounded(written(u=[("red", -1.0, 0)]), catalogue, InferenceSettings())
+    assert order(recommender) == [f"i{place}" for place in range(len(titles))]
+    assert order(Regrounded(written(u=[("ink", -1.0, 0)]), catalogue, InferenceSettings())) == []
+
+
 def test_a_user_without_texts_is_named():
     with pytest.raises(DataError, match="user 'v': no text was kept"):
         regrounded(written(u=[("red", -1.0, 0)])).score([History("v", ("i0",))])

@@ -53,3 +53,10 @@ def test_a_method_that_ranks_nothing_adds_nothing():
 def test_wrong_weights(weights):
     with pytest.raises(ValueError, match="weights"):
         fuse(np.zeros((2, 3)), weights)
+
+
+def test_a_method_whose_items_are_all_equal_counts():
+    weighted = FusionSettings(how="weighted")
+    one, other = np.array([3.0, -np.inf, -np.inf]), np.array([0.1, 0.9, 0.8])
+    assert fuse([one, other], [1, 1], weighted).tolist() == pytest.approx([1, 1, 0.875])
+    assert fuse([one, other], [100, 1], weighted).argmax() == 0

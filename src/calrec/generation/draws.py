@@ -18,6 +18,9 @@ from torch import Tensor
 
 from calrec.errors import ModelError
 
+#: Distributions that are drawn from, or summed, at once: what is computed of them stays in the processor's cache, and
+#: takes memory for so many alone.
+ROWS = 16
 # Tokens whose masses are summed at once to find where in the vocabulary a draw falls.
 _BLOCK = 256
 
@@ -78,16 +81,21 @@ def uniforms(seed: int, key: str, n: int, length: int) -> NDArray[np.float64]:
 
 
 def draw_tokens(
-    logits: Tensor, numbers: Tensor, temperature: float, allowed: Sequence[NDArray[np.int64]] | None = None
+    logits: Tensor,
+    numbers: Tensor,
+    temperature: float,
+    allowed: Sequence[NDArray[np.int64]] | None = None,
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw S tokens from each of N distributions by the inverse of their distribution functions.
 
     Args:
-        logits: (N, V) of the model, at temperature 1.
+        logits: (M, V) of the model, at temperature 1.
         numbers: (N, S) float64 in [0, 1).
         temperature: of the draw, > 0; the log-probabilities stay those of temperature 1.
         allowed: for each distribution the tokens among which is drawn, at least one; by default all. The
             log-probabilities stay those of the whole distribution.
+        rows: (N,) which of the logits each distribution is; by default all, in their order.
 
     Returns:
         Token ids (N, S), and their log-probabilities (N, S) in float64.
@@ -95,6 +103,23 @@ def draw_tokens(
     Raises:
         ModelError: a distribution is not finite.
     """
+    at = torch.arange(len(logits), device=logits.device) if rows is None else rows
+    parts = [
+        _drawn(
+            logits[at[first : first + ROWS]],
+            numbers[first : first + ROWS],
+            temperature,
+            None if allowed is None else allowed[first : first + ROWS],
+        )
+        for first in range(0, len(at), ROWS)
+    ]
+    tokens, gains = zip(*parts, strict=True)
+    return torch.cat(tokens), torch.cat(gains)
+
+
+def _drawn(
+    logits: Tensor, numbers: Tensor, temperature: float, allowed: Sequence[NDArray[np.int64]] | None
+) -> tuple[Tensor, Tensor]:
     logits, log_total = normalised(logits)
     drawable = logits if allowed is None else _only(logits, allowed)
     highest = drawable.amax(dim=-1, keepdim=True)

@@ -21,6 +21,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from calrec.errors import ModelError
 from calrec.generation.draws import Prompt
+from calrec.generation.prefill import layer_kinds
 
 _ATTENTION = "calrec_forest"
 
@@ -58,8 +59,11 @@ def forest_attention(lm: PreTrainedModel) -> Iterator[None]:
     """Within the context the model attends through a `Forest`; what it had before comes back after.
 
     Raises:
-        ModelError: the model does not go through transformers' attention interface.
+        ModelError: the model does not go through transformers' attention interface, or attends in another way.
     """
+    kinds = set(layer_kinds(lm)) - {"full_attention", "sliding_attention"}
+    if kinds:
+        raise ModelError(f"{type(lm).__name__} has {kinds.pop()}, which trees cannot share yet: sample with mode=rows")
     before = lm.config._attn_implementation
     lm.set_attn_implementation(_ATTENTION)
     if lm.config._attn_implementation != _ATTENTION:
@@ -181,7 +185,7 @@ class _Growth:
         padded = query.new_zeros(users, groups, heads // groups, slots, size)
         packed = query[0].transpose(0, 1).reshape(nodes, groups, heads // groups, size)
         padded[self.users, :, :, self.slots] = packed
-        output = torch.empty_like(padded)
+        output = padded.new_empty(*padded.shape[:-1], value.shape[-1])
         for part, bias in zip(self.parts, self._bias(window, heads // groups, query.dtype), strict=True):
             attended = F.scaled_dot_product_attention(
                 padded[part.users, :, :, : part.slots].flatten(2, 3),
@@ -192,7 +196,7 @@ class _Growth:
             )
             within = output[part.users, :, :, : part.slots]
             within.copy_(attended.view_as(within))
-        return output[self.users, :, :, self.slots].reshape(1, nodes, heads, size)
+        return output[self.users, :, :, self.slots].reshape(1, nodes, heads, -1)
 
     def _bias(self, window: int | None, repeats: int, dtype: torch.dtype) -> list[Tensor]:
         """Of each part (b, 1, repeats s, c): 0 where a slot attends and ``-inf`` where not; one for all layers."""

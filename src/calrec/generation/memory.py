@@ -9,10 +9,12 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
-from calrec.generation.draws import Prompt
+from calrec.generation.draws import ROWS, Prompt
 
 # Arrays that live at once for each token: of the hidden width and of the feed-forward's, all of one layer.
 _HIDDEN, _INTERMEDIATE = 12, 3
+# Arrays in float32 that live at once for each distribution: logits, the allowed ones, masses, and these in blocks.
+_OF_LOGITS = 4
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Footprint:
         column: keys and values of one token, in all layers.
         cell: one node's attention to one column. pair: what of a prompt one of its tokens sees, in a sliding window.
         token: activations of one token in a pass.
-        logits: of one node over the whole vocabulary: the model's, and in float32 for what is computed of them.
+        logits: of one node over the whole vocabulary.
+        drawn: what is computed of them, for at most `draws.ROWS` nodes at once.
     """
 
     column: int
@@ -31,6 +34,7 @@ class Footprint:
     pair: int
     token: int
     logits: int
+    drawn: int
 
     @classmethod
     def of(cls, lm: PreTrainedModel) -> Footprint:
@@ -42,7 +46,15 @@ class Footprint:
         # A quarter more: keys and values grow ahead of what is needed.
         column = 2 * config.num_hidden_layers * groups * head_size * size * 5 // 4
         token = (_HIDDEN * config.hidden_size + _INTERMEDIATE * config.intermediate_size) * size
-        return cls(column, heads * (1 + size) + 2, 1 + size, token, config.vocab_size * (size + 4))
+        vocabulary = config.vocab_size
+        return cls(
+            column=column,
+            cell=heads * (1 + size) + 2,
+            pair=1 + size,
+            token=token,
+            logits=vocabulary * size,
+            drawn=vocabulary * (size + _OF_LOGITS * 4),
+        )
 
     def peak(self, prompt: int, columns: int, nodes: int) -> int:
         """Bytes of a user with ``prompt`` tokens and then at most ``columns`` more, ``nodes`` of them in one pass.
@@ -50,8 +62,8 @@ class Footprint:
         They are those of the prompt's pass or of the last, whichever takes more.
         """
         kept = prompt + columns
-        of_prompt = prompt * (prompt * self.pair + self.token) + self.logits
-        of_nodes = nodes * (kept * self.cell + self.token + self.logits)
+        of_prompt = prompt * (prompt * self.pair + self.token) + self.logits + self.drawn
+        of_nodes = nodes * (kept * self.cell + self.token + self.logits) + min(nodes, ROWS) * self.drawn
         return kept * self.column + max(of_prompt, of_nodes)
 
 

@@ -9,11 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calrec.generation.draws import normalised
+from calrec.generation.draws import ROWS, normalised
 from calrec.generation.forest import Forest
-
-# Distributions whose sum is taken at once: their logits stay in the processor's cache.
-_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def log_probs(logits: Tensor, rows: NDArray[np.int64], tokens: NDArray[np.int64]
     Raises:
         ModelError: a distribution is not finite.
     """
-    totals = torch.cat([normalised(part)[1][:, 0] for part in torch.split(logits, _ROWS)]).double()
+    totals = torch.cat([normalised(part)[1][:, 0] for part in torch.split(logits, ROWS)]).double()
     at, wanted = (torch.from_numpy(array).to(logits.device) for array in (rows, tokens))
     return (logits[at, wanted].double() - totals[at]).cpu().numpy()
 

@@ -30,13 +30,25 @@ class Prefilled:
     lengths: Tensor
 
 
+def layer_kinds(lm: PreTrainedModel) -> Sequence[str]:
+    """What each layer mixes tokens by, in transformers' words; none where the configuration does not say."""
+    return getattr(lm.config.get_text_config(), "layer_types", None) or ()
+
+
 def check_prompts(lm: PreTrainedModel, prompts: Sequence[Prompt], new_tokens: int) -> None:
     """Refuse prompts that the model cannot continue by ``new_tokens`` tokens.
 
     Raises:
         DataError: a prompt without tokens.
-        ModelError: a prompt that leaves too little of the model's positions.
+        ModelError: a prompt that leaves too little of the model's positions, or a model that does not attend alone.
     """
+    carried = [kind for kind in layer_kinds(lm) if not kind.endswith("_attention") or kind == "linear_attention"]
+    if carried or getattr(lm, "_is_stateful", False):
+        what = carried[0] if carried else "recurrent"
+        raise ModelError(
+            f"{type(lm).__name__} carries states from token to token ({what} layers), which samples and beams cannot "
+            "share: fine-tune a model that has attention alone"
+        )
     positions = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
     for prompt in prompts:
         if not prompt.token_ids:

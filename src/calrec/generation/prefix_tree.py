@@ -15,8 +15,9 @@ from calrec.generation.bound import CatalogueBound
 from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order
 from calrec.generation.forest import Forest, forest_attention
 
-# Tokens that are guessed for a user in one pass at most, so that what it takes is known before.
-GUESSES = 128
+# Tokens that are guessed for a user in one pass at most, and wrong guesses that are kept of all passes, so that what
+# they take is known before.
+GUESSES, WRONG_GUESSES = 128, 256
 
 
 class Drafter(Protocol):
@@ -83,6 +84,7 @@ class _Samplers:
         self._logits = forest.logits
         self._rows = {user: user for user in range(len(numbers))}
         self._guesses: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self._may_err = dict.fromkeys(self._rows, WRONG_GUESSES)
         self._draws: list[list[Draw]] = [[] for _ in numbers]
 
     def run(self) -> list[list[Draw]]:
@@ -104,6 +106,7 @@ class _Samplers:
                     count, first = len(branch.samples), int(branch.samples[0])
                     self._draws[branch.user].append(Draw(branch.tokens, branch.log_prob, count, first))
                 elif guess is not None:
+                    self._may_err[branch.user] += 1
                     standing.append(replace(branch, node=guess[0], row=guess[1]))
                 else:
                     waiting.append(branch)
@@ -115,9 +118,9 @@ class _Samplers:
         for row, branch in zip(numbers, standing, strict=True):
             row[: len(branch.samples)] = self._numbers[branch.user][branch.samples, len(branch.tokens)]
         device = self._logits.device
-        logits = self._logits[torch.tensor([branch.row for branch in standing], device=device)]
+        rows = torch.tensor([branch.row for branch in standing], device=device)
         allowed = None if self._bound is None else [self._bound.after(branch.tokens) for branch in standing]
-        drawn = draw_tokens(logits, torch.from_numpy(numbers).to(device), self._temperature, allowed)
+        drawn = draw_tokens(self._logits, torch.from_numpy(numbers).to(device), self._temperature, allowed, rows)
         for branch, tokens, gains in zip(standing, *(tensor.cpu().numpy() for tensor in drawn), strict=True):
             tokens = tokens[: len(branch.samples)]
             for token, first in zip(*(found.tolist() for found in np.unique(tokens, return_index=True)), strict=True):
@@ -139,7 +142,7 @@ class _Samplers:
         """Compute the nodes that the branches wait for, and the guesses below them."""
         nodes: list[tuple[int, int, int]] = []  # user, parent, token
         places = []
-        room = dict.fromkeys(self._rows, GUESSES)
+        room = {user: min(GUESSES, self._may_err[user]) for user in self._rows}
         for branch in waiting:
             place = len(nodes)
             places.append(place)
@@ -147,6 +150,7 @@ class _Samplers:
             if self._drafter is not None:
                 guess = self._drafter.propose(branch.tokens, self._length - 1)[: room[branch.user]]
                 room[branch.user] -= len(guess)
+                self._may_err[branch.user] -= len(guess)
                 for token in guess:
                     nodes.append((branch.user, -len(nodes), token))
         users, parents, tokens = zip(*nodes, strict=True)

@@ -15,7 +15,7 @@ from calrec.generation.bound import CatalogueBound
 from calrec.generation.draws import Draw, Prompt, joined, uniforms
 from calrec.generation.memory import Footprint, user_batches
 from calrec.generation.prefill import check_prompts
-from calrec.generation.prefix_tree import GUESSES, sample_tree
+from calrec.generation.prefix_tree import GUESSES, WRONG_GUESSES, sample_tree
 from calrec.generation.rows import sample_rows
 from calrec.generation.settings import SamplingSettings
 from calrec.generation.speculation import CERTAIN, MAJORITY, CatalogueDrafter
@@ -100,13 +100,11 @@ def _guide(settings: SamplingSettings, trie: ItemTrie | None) -> _Guide:
 
 
 def _need(mode: str, guide: _Guide, longest: int, length: int, samples: int) -> tuple[int, int]:
-    """Tokens of a user that are kept beyond the prompt, and nodes in a pass, when no samples share a beginning.
-
-    Wrong guesses are not counted among what is kept: samples that share beginnings leave room for many of them.
-    """
+    """Tokens of a user that are kept beyond the prompt, and nodes in a pass, when no samples share a beginning."""
     if mode == "rows":
         return samples * (longest + length), samples
-    return samples * length, samples + (GUESSES if guide.drafter is not None else 0)
+    guesses, wrong = (0, 0) if guide.drafter is None else (GUESSES, WRONG_GUESSES)
+    return samples * length + wrong, samples + guesses
 
 
 def _samples_at_once(

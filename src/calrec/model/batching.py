@@ -8,7 +8,12 @@ from typing import TypeVar
 
 import torch
 
+from calrec.errors import ConfigError
+
 logger = logging.getLogger(__name__)
+
+# In torch's words, where a processor's memory ends; that is no error of a kind of its own.
+_NO_MEMORY = "DefaultCPUAllocator"
 
 Result = TypeVar("Result")
 
@@ -43,13 +48,18 @@ def halved(batch: Sequence[int], compute: Callable[[Sequence[int]], Sequence[Res
         compute: gives one result for each number; which others are beside it must not change it.
 
     Raises:
-        torch.OutOfMemoryError: one alone is too much.
+        ConfigError: one alone is too much.
     """
     try:
         return list(compute(batch))
-    except torch.OutOfMemoryError:
-        if len(batch) == 1:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
             raise
+        if len(batch) == 1:
+            raise ConfigError(
+                "memory ran out with one text or user alone: lower memory_gb, keep fewer items of the histories, or "
+                "take a device with more memory"
+            ) from None
     # Outside of the handler: the error's traceback would keep the failed batch's memory.
     half = len(batch) // 2
     logger.warning("out of memory with a batch of %d; going on with %d", len(batch), half)

@@ -186,6 +186,8 @@ class CALRec:
         """
         index = self.index
         read = [history if isinstance(history, History) else index.reader.read(history) for history in histories]
+        for history in read:
+            index.require_known(history)
         return Request(self.lm, self.tokenizer, index, self.settings, self._baselines, read, progress)
 
     def generate(

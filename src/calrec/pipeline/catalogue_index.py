@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calrec.atomic import replacing
-from calrec.errors import DataError
+from calrec.errors import DataError, StorageError
 from calrec.generation import ItemTrie, Prompt, score_items
 from calrec.model.vectors import item_vectors
 from calrec.pipeline.histories import HistoryReader
@@ -21,6 +22,8 @@ from calrec.pipeline.settings import InferenceSettings
 from calrec.records import Catalogue, History
 from calrec.retrieval import Bm25Index, DenseIndex
 from calrec.text.encode import SequenceEncoder
+
+logger = logging.getLogger(__name__)
 
 
 class CatalogueIndex:
@@ -77,17 +80,20 @@ class CatalogueIndex:
             vars(other)["priors"] = priors
         return other
 
-    def prompt(self, history: History) -> Prompt:
-        """A user's prompt; the user's id, or without one the history itself, seeds the samples.
+    def require_known(self, history: History) -> None:
+        """Refuse a history that is empty, or holds an item that the catalogue does not have.
 
         Raises:
-            DataError: the history is empty, or holds an item that the catalogue does not have.
+            DataError: it does.
         """
         if not history.item_ids:
             raise DataError(f"user {history.user_id!r}: the history is empty; name at least one item")
         unknown = [item_id for item_id in history.item_ids if item_id not in self.catalogue.positions]
         if unknown:
             raise DataError(f"user {history.user_id!r}: item {unknown[0]!r} is not in the catalogue")
+
+    def prompt(self, history: History) -> Prompt:
+        """A user's prompt; the user's id, or without one the history itself, seeds the samples."""
         encoded = self.encoder.prompt(self.catalogue.columns(history.item_ids))
         return Prompt(history.user_id or "\x1f".join(history.item_ids), tuple(encoded.token_ids.tolist()))
 
@@ -120,13 +126,20 @@ class CatalogueIndex:
         if self._kept is None:
             return self._priors(columns)
         path = self._kept / "priors.npy"
-        if path.exists():
+        try:
             kept: NDArray[np.float64] = np.load(path, allow_pickle=False)
             return kept
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, EOFError) as error:
+            logger.warning("%s is damaged (%s); it is computed anew", path, error)
         priors = self._priors(columns)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            np.save(part, priors, allow_pickle=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part:
+                np.save(part, priors, allow_pickle=False)
+        except (OSError, StorageError) as error:
+            logger.warning("the items' priors are computed at every start, for %s", error)
         return priors
 
     @cached_property

@@ -21,7 +21,7 @@ class Grounding:
         epsilon: of the quasi-round-robin.
 
     Attributes:
-        scores: (I,) of the catalogue; ``-inf`` where no text has a word of the item.
+        scores: (I,) of the catalogue; ``-inf`` where no text matches the item, or all match others better.
     """
 
     def __init__(self, index: Bm25Index, generations: Sequence[Generation], epsilon: float) -> None:
@@ -30,7 +30,9 @@ class Grounding:
         self._weights = np.exp(epsilon * log_probs)
         self._matches = index.scores([generation.text for generation in generations])
         joined = quasi_round_robin(self._matches, log_probs, epsilon)
-        self.scores: NDArray[np.float64] = np.where(joined > 0, joined, -np.inf)
+        # Where all items match alike, such as the only one there is, none is above another, and all that match count.
+        ranked = joined > 0 if joined.any() else self._matches.any(axis=0)
+        self.scores: NDArray[np.float64] = np.where(ranked, joined, -np.inf)
 
     @cached_property
     def _scaled(self) -> NDArray[np.float64]:

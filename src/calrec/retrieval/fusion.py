@@ -34,7 +34,7 @@ def fuse(
     An item scores the sum over the methods that rank it of
 
         weight / (k + rank)    with ranks from 1 in the order of ``calrec.protocol.top_k``, or
-        weight * score         scaled to [0, 1] over the items that the method ranks.
+        weight * score         scaled to [0, 1] over the items that the method ranks; 1 where these are all equal.
 
     Args:
         scores: M times (I,), higher is better; ``-inf`` where a method does not rank an item.
@@ -76,4 +76,7 @@ def _scaled(table: NDArray[np.float64]) -> NDArray[np.float64]:
     lowest = np.where(ranked, table, np.inf).min(axis=1, keepdims=True)
     # A method that ranks nothing has no lowest score, and adds nothing.
     lowest[~np.isfinite(lowest)] = 0.0
-    return min_max(np.where(ranked, table, lowest))
+    scaled = min_max(np.where(ranked, table, lowest))
+    level = (table <= lowest).all(axis=1)  # of what it ranks nothing is above another, but all above the rest
+    scaled[level] = ranked[level]
+    return scaled

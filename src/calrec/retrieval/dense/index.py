@@ -78,16 +78,18 @@ class DenseIndex:
                 with another key, or that is damaged, is computed anew.
             compute: gives the vectors (I, D).
             settings: of the search.
-
-        Raises:
-            DataError: the folder cannot be written.
         """
         settings = settings or DenseSettings()
         try:
             return cls._opened(folder, key, settings)
         except _NotKeptError as reason:
             logger.info("%s: %s; computing it", folder, reason)
-        cls(compute(), settings).save(folder, key)
+        index = cls(compute(), settings)
+        try:
+            index.save(folder, key)
+        except DataError as reason:
+            logger.warning("the vectors are computed at every start, for %s", reason)
+            return index
         return cls._opened(folder, key, settings)
 
     @classmethod
