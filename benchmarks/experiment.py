@@ -6,7 +6,8 @@ Trains the recipe's stages once a seed, with the domain as Stage II's, evaluates
 baselines on the same test users, writes ``DIR/report.html``, and holds the runs' mean against the best baseline. It is
 the same script on two cores (``two-cores``) and on an accelerator (``one-80gb-gpu``: all layers in bfloat16, to be
 evaluated with ``--inference dtype=bfloat16``); called again, it does what is missing. Data and weights must be there: a
-prepared domain, and a backbone that the recipe names, of which a folder needs no network. ``--quick`` takes a tiny random model and a made-up domain.
+prepared domain, and a backbone that the recipe names, of which a folder needs no network. ``--quick`` takes a tiny
+random model and a made-up domain.
 """
 
 from __future__ import annotations
