@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -27,10 +27,16 @@ class Baseline(ABC, Generic[S]):
     Args:
         domain: what to learn from, and whose catalogue to rank.
         settings: the method's own.
+
+    Attributes:
+        name: what it is called by.
+        settings_type: of its settings.
+        grid: values by key that are worth trying on another domain, few enough for `calrec.search`.
     """
 
     name: ClassVar[str]
     settings_type: ClassVar[type[Settings]] = NoSettings
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
     def __init__(self, domain: Domain, settings: S) -> None:
         self._catalogue = domain.catalogue

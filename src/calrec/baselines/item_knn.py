@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class ItemKnn(Baseline[ItemKnnSettings]):
 
     name = "item-knn"
     settings_type = ItemKnnSettings
+    grid: ClassVar = {"window": (1, 2, 3, 5, 10), "decay": (0.1, 0.3, 0.5, 0.8, 1.0)}
 
     def __init__(self, domain: Domain, settings: ItemKnnSettings) -> None:
         super().__init__(domain, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class LastItemBm25(Baseline[LastItemBm25Settings]):
 
     name = "bm25"
     settings_type = LastItemBm25Settings
+    grid: ClassVar = {"bm25.k1": (0.5, 1.5, 3.0), "bm25.b": (0.0, 0.4, 0.75)}
 
     def __init__(self, domain: Domain, settings: LastItemBm25Settings) -> None:
         super().__init__(domain, settings)

@@ -21,6 +21,7 @@ from calrec.cli.push import push
 from calrec.cli.quickstart import quickstart
 from calrec.cli.recommend import recommend
 from calrec.cli.report import report
+from calrec.cli.search import search
 from calrec.cli.train import train
 from calrec.cli.tune import tune
 from calrec.cli.verify import verify
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
-for command in (plan, train, tune, evaluate, compare, ablate, verify, report, recommend, push, quickstart):
+for command in (plan, train, tune, search, evaluate, compare, ablate, verify, report, recommend, push, quickstart):
     app.command()(command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -35,6 +35,7 @@ class Bert4Rec(SequentialBaseline[Bert4RecSettings]):
 
     name = "bert4rec"
     settings_type = Bert4RecSettings
+    grid: ClassVar = {"masked": (0.2, 0.4), "learning_rate": (1e-3, 3e-3)}
 
     def network(self, domain: Domain, vocabulary: Vocabulary) -> Network:
         from calrec.baselines.sequential.networks import Cloze

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ class Gru4Rec(SequentialBaseline[Gru4RecSettings]):
 
     name = "gru4rec"
     settings_type = Gru4RecSettings
+    grid: ClassVar = {"dropout": (0.3, 0.5), "learning_rate": (1e-3, 3e-3)}
 
     def network(self, domain: Domain, vocabulary: Vocabulary) -> Network:
         from calrec.baselines.sequential.networks import Recurrent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class SasRec(SequentialBaseline[SasRecSettings]):
 
     name = "sasrec"
     settings_type = SasRecSettings
+    grid: ClassVar = {"dropout": (0.2, 0.5), "learning_rate": (3e-4, 1e-3, 3e-3)}
 
     def network(self, domain: Domain, vocabulary: Vocabulary) -> Network:
         from calrec.baselines.sequential.networks import Causal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class UniSRec(SequentialBaseline[UniSRecSettings]):
 
     name = "unisrec"
     settings_type = UniSRecSettings
+    grid: ClassVar = {"dropout": (0.2, 0.5), "learning_rate": (3e-4, 1e-3)}
     unseen = True
 
     @property
