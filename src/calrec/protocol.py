@@ -54,10 +54,15 @@ class Learnt(Recommender, Protocol):
 
 @runtime_checkable
 class Prepared(Recommender, Protocol):
-    """A method with work of minutes to do before its first scores, which is no part of scoring."""
+    """A method that learns for minutes before its first scores, which is no part of scoring."""
 
     def prepare(self) -> None:
         """Do it, once."""
+        ...
+
+    @property
+    def curve(self) -> Sequence[float]:
+        """NDCG@10 on validation after each pass over what it learns from, once it is prepared."""
         ...
 
 

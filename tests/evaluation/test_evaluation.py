@@ -115,15 +115,16 @@ def test_an_interrupted_evaluation_goes_on(tiny_domain, oracle, targets, tmp_pat
 def test_one_network_scores_all_users(tiny_domain, oracle, targets, tmp_path):
     """A method that learns first learns anew after an interruption, and may round otherwise."""
     plain, users, learnt = oracle.score_of, list(targets), []
-    oracle.prepare = lambda: learnt.append(None)
+    oracle.prepare, oracle.curve = lambda: learnt.append(None), [0.25, 0.5]
     oracle.score_of = interrupted_at(users[7], plain)
     with pytest.raises(KeyboardInterrupt):
         evaluate(oracle, tiny_domain, "test", tmp_path / "out", batch_size=3)
     oracle.asked, oracle.score_of = [], plain
     for _ in range(2):  # the second finds the result
-        evaluate(oracle, tiny_domain, "test", tmp_path / "out", batch_size=4)
+        result = evaluate(oracle, tiny_domain, "test", tmp_path / "out", batch_size=4)
     assert oracle.asked == users
     assert len(learnt) == 2
+    assert load_result(result.path).summary.curve == (0.25, 0.5)
 
 
 def test_a_finished_evaluation_is_not_made_again_but_other_settings_are(tiny_domain, oracle, tmp_path):

@@ -37,7 +37,7 @@ def test_histories_may_be_ids_titles_or_texts(recommender):
     assert recommender.recommend([["Title: apple 0", "i1"]], k=3) == by_id
 
 
-def test_order_and_batch_of_users_change_nothing(recommender):
+def test_order_and_batch_of_users_change_nothing(recommender, monkeypatch):
     histories = [History(f"u{i}", ("i0", f"i{i}")) for i in range(1, 5)]
 
     def shown(rankings):  # log-probabilities may differ in their last digits
@@ -47,6 +47,8 @@ def test_order_and_batch_of_users_change_nothing(recommender):
     assert any(together)
     assert [shown(recommender.recommend([history], 5))[0] for history in histories] == together
     assert shown(recommender.recommend(histories[::-1], 5)) == together[::-1]
+    monkeypatch.setattr("calrec.pipeline.calrec._TOGETHER", 2)
+    assert shown(recommender.recommend(histories, 5)) == together
 
 
 def test_the_last_item_is_not_recommended(recommender):

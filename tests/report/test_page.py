@@ -56,6 +56,17 @@ def test_it_is_sound_html_and_needs_nothing_else(html, read):
     assert "default-src 'none'" in html
 
 
+def test_how_a_baseline_learnt_is_shown(domain, results, read):
+    assert "Did the neural baselines learn enough?" not in page(comparisons(results), "calrec report")
+    markov = fit_baseline("markov", domain)
+    markov.prepare, markov.curve = lambda: None, [0.125, 0.5, 0.25]
+    evaluate(markov, domain, "test", results / "learnt", settings={"seed": 1})
+    shown = read(page(comparisons(results), "calrec report"))
+    (rows,) = (rows for caption, rows in shown.tables if caption == "Learnt for this evaluation")
+    assert rows[1] == ["learnt", "3", "2", "0.5000"]
+    assert any("over the passes" in (a.get("aria-label") or "") for tag, a in shown.tags if tag == "svg") == DRAWN
+
+
 def test_what_data_and_models_say_is_text(html, results, read, hostile):
     shown = read(html)
     assert "<script" not in html

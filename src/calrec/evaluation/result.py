@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,6 +51,7 @@ class Summary(Settings):
         protocol, protocol_hash: what has to be equal for a comparison. rankings_hash: of the table beside it.
         metrics: of all users. slices: of groups of them.
         beyond: numbers that no rank shows, by `beyond_accuracy`.
+        curve: of a method that learns first (`Prepared`), NDCG@10 on validation after each of its passes.
         unranked: users whose target is in no ranking, each a miss.
         seconds: of the scoring. versions: of what computed it. machine: processor and system.
     """
@@ -63,6 +64,7 @@ class Summary(Settings):
     metrics: Means
     slices: Mapping[str, Means]
     beyond: Mapping[str, float]
+    curve: tuple[float, ...] = ()
     unranked: int
     seconds: float
     versions: Mapping[str, str]
@@ -129,6 +131,7 @@ def summarise(
     slices: Mapping[str, NDArray[np.bool_]],
     beyond: Mapping[str, float],
     seconds: float,
+    curve: Sequence[float] = (),
 ) -> Summary:
     """All that ``result.json`` says of a table of rankings."""
     return Summary(
@@ -140,6 +143,7 @@ def summarise(
         metrics=means(rankings),
         slices={name: means(rankings.filter(pl.Series(members))) for name, members in slices.items()},
         beyond=beyond,
+        curve=tuple(curve),
         unranked=unranked(rankings),
         seconds=round(seconds, 2),
         versions=_versions(),

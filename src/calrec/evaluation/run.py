@@ -92,7 +92,8 @@ def evaluate(
     with sole_writer(work):
         rankings, seconds = _scored(recommender, domain, protocol, examples, work / _key(identity), batch_size, top)
         slices, beyond = slices_of(domain, examples), beyond_accuracy(rankings, domain)
-        summary = summarise(recommender.name, settings or {}, protocol, rankings, slices, beyond, seconds)
+        curve = recommender.curve if isinstance(recommender, Prepared) else ()
+        summary = summarise(recommender.name, settings or {}, protocol, rankings, slices, beyond, seconds, curve)
         result = Result(out, summary, rankings)
         save_result(result)
         shutil.rmtree(work, ignore_errors=True)
@@ -162,7 +163,7 @@ def _scored(
     tables = [pl.read_parquet(path) for path in sorted(parts.glob("[0-9]*.parquet"))]
     known = {user_id for table in tables for user_id in table["user_id"]}
     missing = [example for example in examples if example.user_id not in known]
-    if missing and isinstance(recommender, Prepared):
+    if isinstance(recommender, Prepared):
         # What is learnt anew may round otherwise than what scored before the interruption: one network scores all.
         tables, known, missing = [], set(), list(examples)
         shutil.rmtree(parts, ignore_errors=True)

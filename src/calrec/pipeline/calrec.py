@@ -30,6 +30,8 @@ from calrec.training.run_folder import ITEMS, load_card
 
 #: Folder in a run for what the model computed of catalogues.
 COMPUTED = "computed"
+# Histories that are recommended for at once.
+_TOGETHER = 64
 
 
 class CALRec:
@@ -213,7 +215,10 @@ class CALRec:
 
         Args and errors as for ``request``; ``k`` places.
         """
-        request = self.request(histories)
+        parts = self.request(histories).parts(_TOGETHER)
+        return list(chain.from_iterable(self._recommended(part, k) for part in parts))
+
+    def _recommended(self, request: Request, k: int) -> list[list[Recommendation]]:
         scored = request.scored(self.settings.method)
         if self.card.exclude_last:
             exclude_last(scored.scores, request.index.catalogue, request.histories)

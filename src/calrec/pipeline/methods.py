@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -64,6 +64,11 @@ class Request:
     progress: Callable[[int], None] | None = None
     _scored: dict[str, Scored] = field(default_factory=dict)
     _written: list[list[Generation]] | None = None
+
+    def parts(self, size: int) -> Iterator[Request]:
+        """The same of at most ``size`` histories at a time: scores of a large catalogue take memory for each of them."""
+        for start in range(0, len(self.histories), size):
+            yield replace(self, histories=self.histories[start : start + size], _scored={}, _written=None)
 
     def scored(self, source: str) -> Scored:
         """The scores of a method or baseline.

@@ -40,6 +40,8 @@ class Plots:
     slices_legend: Mapping[str, Markup]
     samples: Sequence[Plot]
     samples_legend: Mapping[str, Markup]
+    learning: Sequence[Plot]
+    learning_legend: Mapping[str, Markup]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Section:
     tests: Sequence[Table]
     slices: Table
     samples: Table | None
+    learning: Table | None
     beyond: Table
     plots: Plots | None
     examples: Examples | None
@@ -136,6 +139,7 @@ def _section(comparison: Comparison, number: int, domain: Domain | None, first: 
         tests=[tables.tests_table(comparison, tests[metric], metric) for metric in TESTED] if several else [],
         slices=tables.slices_table(comparison),
         samples=tables.samples_table(comparison),
+        learning=tables.learning_table(comparison),
         beyond=tables.beyond_table(comparison),
         plots=_plots(comparison, tests if several else {}, f"c{number}") if can_draw() else None,
         examples=examples(comparison, its_domain) if its_domain else None,
@@ -153,6 +157,10 @@ def _plots(comparison: Comparison, tests: Mapping[str, Tests], name: str) -> Plo
         samples=plots.over_samples(comparison, f"{name}-samples"),
         samples_legend={
             label: key(f"{name}-line-{n}", n) for n, (label, result) in enumerate(comparison) if result in lines
+        },
+        learning=plots.learning(comparison, f"{name}-learning"),
+        learning_legend={
+            label: key(f"{name}-pass-{n}", n) for n, (label, result) in enumerate(comparison) if result.summary.curve
         },
     )
 

@@ -105,6 +105,22 @@ def _samples_plot(comparison: Comparison, of: Sequence[Family], metric: str, nam
     return plot(name, f"{metric_name(metric)} over the number of samples", _SMALL, draw)
 
 
+def learning(comparison: Comparison, name: str) -> list[Plot]:
+    """Validation over the passes of methods that learn when they are evaluated; none where there is none."""
+    learnt = [(number, result.summary.curve) for number, result in enumerate(comparison.results)]
+
+    def draw(axes: Any) -> None:
+        for number, curve in learnt:
+            axes.plot(range(1, len(curve) + 1), curve, **series(number), markevery=max(len(curve) // 8, 1))
+        axes.set_ylim(bottom=0)
+        axes.grid()
+        axes.set_xlabel("passes over the training sequences")
+        axes.set_ylabel(f"{metric_name(MAIN)} on validation")
+
+    title = f"{metric_name(MAIN)} on validation over the passes"
+    return [plot(name, title, (_WIDTH, 3.0), draw)] if any(curve for _, curve in learnt) else []
+
+
 def curves(log_history: History, stage: str) -> list[Plot]:
     """Every term of a stage over its updates."""
 

@@ -120,6 +120,17 @@ def samples_table(comparison: Comparison) -> Table | None:
     return Table("By the number of samples", header, tuple(rows)) if rows else None
 
 
+def learning_table(comparison: Comparison) -> Table | None:
+    """How methods that learn when they are evaluated got on; None where there is none."""
+    rows = [
+        (name, (Cell(f"{len(curve)}"), Cell(f"{curve.index(max(curve)) + 1}"), Cell(f"{max(curve):.4f}")))
+        for name, result in comparison
+        if (curve := result.summary.curve)
+    ]
+    header = ("method", "passes", "best after", f"{metric_name(MAIN)} on validation")
+    return Table("Learnt for this evaluation", header, tuple(rows)) if rows else None
+
+
 def training_table(card: RunCard) -> Table:
     """What training saw, and the validation of the weights that were kept, a row for each stage."""
     terms = [name for name in TERMS if any(name in best for best in card.best.values())]
