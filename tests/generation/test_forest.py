@@ -19,7 +19,8 @@ from transformers import (
 from calrec.errors import ModelError
 from calrec.generation import Prompt, sample
 from calrec.generation import forest as forest_module
-from calrec.generation.forest import Forest, forest_attention
+from calrec.generation.attention import forest_attention
+from calrec.generation.forest import Forest
 
 prompts_drawn = st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=7), min_size=1, max_size=4)
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
+from calrec.generation.attention import forest_attention
 from calrec.generation.draws import Prompt
-from calrec.generation.forest import Forest, forest_attention
+from calrec.generation.forest import Forest
 from calrec.generation.likelihood import score_items
 from calrec.generation.memory import nodes_at_once, user_batches
 from calrec.generation.passes import Nodes, grow_and_score, log_probs

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from calrec.generation.attention import forest_attention
 from calrec.generation.bound import CatalogueBound
 from calrec.generation.draws import Draw, Prompt, draw_tokens, in_order
-from calrec.generation.forest import Forest, forest_attention
+from calrec.generation.forest import Forest
 
 # Tokens that are guessed for a user in one pass at most, and wrong guesses that are kept of all passes, so that what
 # they take is known before.
