@@ -5,7 +5,7 @@ import json
 import pytest
 
 from calrec.baselines import BASELINES, SEQUENTIAL, fit_baseline
-from calrec.errors import ConfigError
+from calrec.errors import ConfigError, DataError
 from calrec.evaluation import evaluate, load_result
 from calrec.search import GOAL, SEARCH, search
 
@@ -52,6 +52,22 @@ def test_every_grid_is_of_settings_there_are_and_has_the_defaults(name):
         for part in key.split("."):
             default = getattr(default, part)
         assert default in values
+
+
+def test_a_wrong_value_shows_before_anything_is_evaluated(tiny_domain, tmp_path):
+    with pytest.raises(ConfigError, match="decay: Input should be less than or equal to 1"):
+        search("item-knn", tiny_domain, tmp_path / "out", grid={"decay": [0.5, 1.0, 2.0]})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_that_of_one_search(tiny_domain, tmp_path):
+    search("item-knn", tiny_domain, tmp_path / "out", grid={"window": [1, 3]})
+    with pytest.raises(ConfigError, match=r"holds another search \(fixed: \[\] and \['decay=0.5'\]\)"):
+        search("item-knn", tiny_domain, tmp_path / "out", grid={"window": [1, 3]}, fixed=["decay=0.5"])
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    with pytest.raises(DataError, match="exists and is no search"):
+        search("item-knn", tiny_domain, tmp_path / "thesis", grid={"window": [1, 3]})
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from harness import Claim
 
 USERS = 20
 # A difference is rounding's where a number is so near to a boundary, in times what another batch moves the boundary by.
-MARGIN = 16
+MARGIN, FLOOR = 16, float(np.finfo(np.float32).eps)
 
 
 def equality(case: Case) -> tuple[list[Claim], dict[str, Any]]:
@@ -44,7 +44,9 @@ def equality(case: Case) -> tuple[list[Claim], dict[str, Any]]:
             print(f"  {name}: {len(differences)} of {tokens} drawn tokens part from those of rows")
             for difference in differences:
                 print("    " + ", ".join(f"{key} {value:.3g}" for key, value in difference.items()))
-            wrong = sum(difference["distance"] > MARGIN * difference["rounding"] for difference in differences)
+            wrong = sum(
+                difference["distance"] > MARGIN * max(difference["rounding"], FLOOR) for difference in differences
+            )
             shares = {"are the rows'": (len(differences), 0.9999), "are, or differ by rounding": (wrong, 1.0)}
             claims += [
                 Claim(f"{name}: tokens that {what}", 1 - count / tokens, goal, 1 - count / tokens, 1.0, "of all")

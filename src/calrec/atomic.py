@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
-from calrec.errors import NO_ROOM, ConfigError, StorageError
+from calrec.errors import NO_ROOM, ConfigError, DataError, StorageError
 
 logger = logging.getLogger(__name__)
 
-#: In a folder that one process has for itself.
-LOCK = ".lock"
+#: In a folder that one process has for itself; and what it was made for.
+LOCK, ASKED = ".lock", "asked.json"
 _TORCH_COULD_NOT_WRITE = ("iostream error", "inline_container", "PytorchStreamWriter")
 _PROBE_BYTES = 1 << 20
 
@@ -134,4 +136,31 @@ def sole_writer(folder: Path) -> Iterator[None]:
             raise ConfigError(f"{folder} is in use by another process: wait for it, or choose another --out") from None
         except OSError:
             logger.info("%s: this file system has no locks", folder)
+        yield
+
+
+@contextmanager
+def claimed(folder: Path, asked: Mapping[str, Any], kind: str) -> Iterator[None]:
+    """Hold a folder for this process, and make it that of one piece of work for good: of what is ``asked``.
+
+    Args:
+        folder: new, empty, or of the same work, which then goes on.
+        asked: all that the results depend on, as JSON has it.
+        kind: what the work is called.
+
+    Raises:
+        DataError: the folder holds something else.
+        ConfigError: it holds another work of the kind, or another process has it.
+    """
+    strange = folder.exists() and any(path.name != LOCK for path in folder.iterdir())
+    if strange and not (folder / ASKED).is_file():
+        raise DataError(f"{folder} exists and is no {kind}: choose another --out")
+    with sole_writer(folder):
+        known = json.loads((folder / ASKED).read_bytes()) if (folder / ASKED).is_file() else asked
+        changed = [
+            f"{name}: {known.get(name)} and {value}" for name, value in asked.items() if known.get(name) != value
+        ]
+        if changed:
+            raise ConfigError(f"{folder} holds another {kind} ({'; '.join(changed)}): choose another --out")
+        replace_text(folder / ASKED, json.dumps(asked, indent=2))
         yield

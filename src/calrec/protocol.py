@@ -56,13 +56,8 @@ class Learnt(Recommender, Protocol):
 class Prepared(Recommender, Protocol):
     """A method that learns for minutes before its first scores, which is no part of scoring."""
 
-    def prepare(self) -> None:
-        """Do it, once."""
-        ...
-
-    @property
-    def curve(self) -> Sequence[float]:
-        """NDCG@10 on validation after each pass over what it learns from, once it is prepared."""
+    def prepare(self) -> Sequence[float]:
+        """Do it, once, and give back NDCG@10 on validation after each pass over what it learns from."""
         ...
 
 

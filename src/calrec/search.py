@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from calrec.atomic import replace_text
-from calrec.baselines import BASELINES, SEQUENTIAL, fit_baseline
+from calrec.atomic import claimed, replace_text
+from calrec.baselines import baseline_of, baseline_settings, fit_baseline
 from calrec.data.store import Domain
 from calrec.errors import ConfigError
 from calrec.evaluation import Result, evaluate
@@ -37,7 +37,7 @@ class Tried:
     @property
     def overrides(self) -> list[str]:
         """The settings as ``KEY=VALUE`` texts."""
-        return [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+        return _overrides(self.settings)
 
 
 def search(
@@ -65,38 +65,46 @@ def search(
         The combinations by NDCG@10, the best first, equals in the order of the grid.
 
     Raises:
-        ConfigError: no such baseline or setting, or nothing to try.
-        DataError: ``out`` cannot be written.
+        ConfigError: no such baseline or setting, or nothing to try; or ``out`` is in use, or holds another search.
+        DataError: ``out`` holds something else, or cannot be written.
     """
-    # A wrong name or setting shows before anything is trained.
-    fit_baseline(name, domain, fixed)
-    grid = {**BASELINES, **SEQUENTIAL}[name].grid if grid is None else grid
+    grid = baseline_of(name).grid if grid is None else grid
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     if len(combinations) < 2:
         raise ConfigError(f"{name} has no grid of its own to search: give one, such as --grid 'KEY=[1, 2]'")
-    tried = []
-    for number, settings in enumerate(combinations, start=1):
-        label = ", ".join(f"{key}={value}" for key, value in settings.items())
-        tell(f"[{number} of {len(combinations)}] {label}")
-        overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-        baseline = fit_baseline(name, domain, [*fixed, *overrides])
-        folder = out / label.replace("/", "_").replace(", ", ",")
-        result = evaluate(baseline, domain, "valid", folder, users=users, settings=baseline.described)
-        tried.append(Tried(settings, result))
-    tried.sort(key=lambda one: -one.result.summary.metrics.by_id[GOAL])
-    replace_text(out / SEARCH, json.dumps(_said(name, fixed, grid, tried), indent=2) + "\n")
+    for settings in combinations:  # what is wrong shows before anything is trained
+        baseline_settings(name, [*fixed, *_overrides(settings)])
+    asked = {
+        "method": name,
+        "split_hash": domain.split_hash,
+        "users": users,
+        "fixed": list(fixed),
+        "grid": {key: list(values) for key, values in grid.items()},
+    }
+    with claimed(out, asked, "search"):
+        tried = []
+        for number, settings in enumerate(combinations, start=1):
+            label = ", ".join(f"{key}={value}" for key, value in settings.items())
+            tell(f"[{number} of {len(combinations)}] {label}")
+            baseline = fit_baseline(name, domain, [*fixed, *_overrides(settings)])
+            folder = out / label.replace("/", "_").replace(", ", ",")
+            result = evaluate(baseline, domain, "valid", folder, users=users, settings=baseline.described)
+            tried.append(Tried(settings, result))
+        tried.sort(key=lambda one: -one.result.summary.metrics.by_id[GOAL])
+        replace_text(out / SEARCH, json.dumps(asked | _found(tried), indent=2) + "\n")
     return tried
 
 
-def _said(name: str, fixed: Sequence[str], grid: Mapping[str, Sequence[Any]], tried: Sequence[Tried]) -> dict[str, Any]:
+def _overrides(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()]
+
+
+def _found(tried: Sequence[Tried]) -> dict[str, Any]:
+    """What came of it, as it stands beside what was asked for."""
     protocol = tried[0].result.summary.protocol
     return {
-        "method": name,
         "domain": protocol.domain,
-        "split_hash": protocol.split_hash,
         "validation_users": protocol.users,
-        "fixed": list(fixed),
-        "grid": {key: list(values) for key, values in grid.items()},
         "by": GOAL,
         "chosen": dict(tried[0].settings),
         "tried": [{"settings": dict(one.settings), GOAL: one.result.summary.metrics.by_id[GOAL]} for one in tried],

@@ -146,7 +146,7 @@ def test_a_folder_of_another_recipe_is_refused(ablate, capsys):
 def test_results_of_another_kind_do_not_take_the_place_of_those_that_are_there(ablate, capsys):
     assert ablate("--only", "without-fine-tuning", "--users", "5") == 0
     assert ablate("--only", "full") == 2
-    assert "holds results of another kind (users: 5 and None): choose another --out" in capsys.readouterr().err
+    assert "holds another ablation (users: 5 and None): choose another --out" in capsys.readouterr().err
     # What decides nothing may be changed.
     again = ("--only", "without-fine-tuning", "--users", "5", "--set", "stage_two.checkpoint_minutes=3")
     assert ablate(*again) == 0

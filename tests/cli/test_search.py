@@ -30,3 +30,9 @@ def test_search_then_evaluate_what_was_chosen(tiny_domain, tmp_path, capsys, mon
 def test_a_grid_that_is_none(tiny_domain, tmp_path, capsys, text):
     assert run("search", "item-knn", "--data", tiny_domain.path, "--out", tmp_path / "out", "--grid", text) == 2
     assert "write KEY=[A, B]" in capsys.readouterr().err
+
+
+def test_a_key_is_given_once(tiny_domain, tmp_path, capsys):
+    twice = ("--grid", "window=[1, 2]", "--grid", "window=[3, 4]")
+    assert run("search", "item-knn", "--data", tiny_domain.path, "--out", tmp_path / "out", *twice) == 2
+    assert "window has values already" in capsys.readouterr().err

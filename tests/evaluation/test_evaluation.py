@@ -115,7 +115,7 @@ def test_an_interrupted_evaluation_goes_on(tiny_domain, oracle, targets, tmp_pat
 def test_one_network_scores_all_users(tiny_domain, oracle, targets, tmp_path):
     """A method that learns first learns anew after an interruption, and may round otherwise."""
     plain, users, learnt = oracle.score_of, list(targets), []
-    oracle.prepare, oracle.curve = lambda: learnt.append(None), [0.25, 0.5]
+    oracle.prepare = lambda: learnt.append(None) or [0.25, 0.5]
     oracle.score_of = interrupted_at(users[7], plain)
     with pytest.raises(KeyboardInterrupt):
         evaluate(oracle, tiny_domain, "test", tmp_path / "out", batch_size=3)
@@ -209,10 +209,23 @@ def test_one_changed_rank_is_found(tiny_domain, tmp_path):
     assert any("the target stands at" in fault for fault in found)
 
 
-def test_a_change_that_no_mean_shows_is_found(tiny_domain, silent, tmp_path):
+def test_a_change_that_no_mean_shows_is_found(tiny_domain, tmp_path):
+    result = evaluate(fit_baseline("popularity", tiny_domain), tiny_domain, "test", tmp_path / "out")
+    tops = result.rankings["top_items"].to_list()
+    last = [[*items[:-2], items[-1], items[-2]] for items in tops]
+    known = [rank < len(items) - 1 for rank, items in zip(result.rankings["rank_by_id"], tops, strict=True)]
+    changed = [other if free else items for other, items, free in zip(last, tops, known, strict=True)]
+    assert changed != tops
+    found = faults(replace(result, rankings=result.rankings.with_columns(top_items=pl.Series(changed))))
+    assert found == ["rankings_hash is not that of the rankings"]
+
+
+def test_users_who_stand_there_twice_are_found(tiny_domain, silent, tmp_path):
     result = evaluate(silent, tiny_domain, "test", tmp_path / "out")
-    swapped = result.rankings.with_columns(user_id=pl.col("user_id").reverse())
-    assert faults(replace(result, rankings=swapped))[0] == "rankings_hash is not that of the rankings"
+    twice = pl.concat([result.rankings, result.rankings])
+    protocol = protocol_of(tiny_domain, "test", twice["user_id"].to_list(), None)
+    said = result.summary.model_copy(update={"protocol": protocol, "protocol_hash": protocol.hash})
+    assert any("neither all" in fault for fault in faults(replace(result, rankings=twice, summary=said), tiny_domain))
 
 
 def test_users_who_were_picked_by_hand_are_found(tiny_domain, oracle, tmp_path):

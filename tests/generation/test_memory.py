@@ -81,6 +81,19 @@ def test_a_limit_is_kept_and_used(large, case, parts, how):
     assert 0.1 < alive.peak / (memory_gb * 1e9) < 1
 
 
+def test_users_who_are_done_first_do_not_hold_memory_twice():
+    """Where keys and values are the large part, as they are of deep models and long prompts."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4}
+    deep = LlamaForCausalLM(LlamaConfig(vocab_size=16, num_hidden_layers=16, **shape)).eval().requires_grad_(False)
+    users = [Prompt(str(number), tuple((7 * number + np.arange(200)) % 16)) for number in range(16)]
+    settings = SamplingSettings(n=1, temperature=1, max_new_tokens=12, batch_users=16, memory_gb=0.05)
+    with Alive() as alive:
+        draws = sample(deep, users, END, settings)
+    assert len({len(of_user[0].token_ids) for of_user in draws}) > 3
+    assert 0.1 < alive.peak / 0.05e9 < 1
+
+
 def test_batches_hold_users_of_similar_length(large):
     prompts = [Prompt(str(length), (1,) * length) for length in (5, 90, 30, 91, 6)]
     assert user_batches(large, prompts, most=2, memory_gb=1, columns=9, nodes=9) == [[3, 1], [2, 4], [0]]

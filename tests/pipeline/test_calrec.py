@@ -87,6 +87,12 @@ def test_an_evaluation_keeps_what_was_written(recommender, tiny_domain, tmp_path
     assert [g["text"] for g in result.rankings["generations"][0]] == [generation.text for generation in written]
 
 
+def test_texts_of_no_known_template_are_not_checked(recommender, tiny_domain, tmp_path):
+    result = evaluate(recommender, tiny_domain, "test", tmp_path / "out")
+    assert Regrounded.of_result(result.rankings, result.summary.settings, tiny_domain) is None
+    assert faults(result, tiny_domain) == []
+
+
 def test_what_was_written_is_grounded_again(recommender, tiny_domain, tmp_path):
     result = evaluate(recommender, tiny_domain, "test", tmp_path / "out", settings=recommender.described)
     again = Regrounded.of_result(result.rankings, result.summary.settings, tiny_domain)

@@ -52,6 +52,10 @@ def test_what_all_items_match_alike_ranks_them_all(titles):
     catalogue = Catalogue(tuple(Item(f"i{place}", {"title": title}) for place, title in enumerate(titles)))
     recommender = Regrounded(written(u=[("red", -1.0, 0)]), catalogue, InferenceSettings())
     assert order(recommender) == [f"i{place}" for place in range(len(titles))]
+    others = written(u=[("zzz", -0.1, 0), ("red", -1.0, 1)])
+    (places,) = Regrounded(others, catalogue, InferenceSettings()).recommend([History("u", ("i0",))], 2)
+    why = {(place.trace.generation, place.trace.match, place.trace.words) for place in places}
+    assert why == {("red", 1.0, ("red",))}
     assert order(Regrounded(written(u=[("ink", -1.0, 0)]), catalogue, InferenceSettings())) == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calrec.ablation.variants import FULL, Variant, named, variants_of
-from calrec.atomic import LOCK, replace_text, sole_writer
+from calrec.atomic import claimed, replace_text
 from calrec.data.splits import Split
 from calrec.data.store import Domain, load_domain
 from calrec.errors import ConfigError, DataError
@@ -25,8 +24,8 @@ from calrec.training.untrained import save_untrained
 
 logger = logging.getLogger(__name__)
 
-#: In the folder of an ablation: the whole recipe, how its results were asked for, and what came of its variants.
-RECIPE, ASKED, STAGE_ONE, RUNS, RESULTS = "recipe.json", "asked.json", "stage-one", "runs", "results"
+#: In the folder of an ablation: the whole recipe, and what came of its variants.
+RECIPE, STAGE_ONE, RUNS, RESULTS = "recipe.json", "stage-one", "runs", "results"
 
 
 def ablate(
@@ -65,11 +64,12 @@ def ablate(
     chosen = named(plan, inference.sampling.n, only)
     _require_ablatable(plan, domain, inference)
     sample_users(domain.split(split), users)
-    _require_ours(out)
+    asked = {"split": split, "users": users, "inference": inference.described()}
     work = _Ablation(plan, domain, out, split, users, inference, tell, use_cpu)
     results: dict[Variant, Result] = {}
-    with sole_writer(out):
-        _claim(out, plan, {"split": split, "users": users, "inference": inference.described()})
+    with claimed(out, asked, "ablation"):
+        require_same_plan(plan, out / RECIPE)
+        replace_text(out / RECIPE, plan.model_dump_json(indent=2))
         for number, (variant, its) in enumerate(chosen.items(), start=1):
             changes = ", ".join(variant.change(plan))
             tell(f"[{number} of {len(chosen)}] {variant.name}: {variant.says}" + (f" ({changes})" if changes else ""))
@@ -86,23 +86,6 @@ def _require_ablatable(plan: TrainingPlan, domain: Domain, inference: InferenceS
         raise ConfigError(
             f"stage_two.domain {plan.stage_two.domain} is not the data of {domain.path}: let both be one domain"
         )
-
-
-def _require_ours(out: Path) -> None:
-    strange = out.exists() and any(path.name != LOCK for path in out.iterdir())
-    if strange and not (out / RECIPE).is_file():
-        raise DataError(f"{out} exists and is no ablation: choose another --out")
-
-
-def _claim(out: Path, plan: TrainingPlan, asked: Mapping[str, Any]) -> None:
-    """Make the folder this recipe's, and that of results of one kind, for good. The folder is held meanwhile."""
-    require_same_plan(plan, out / RECIPE)
-    before = json.loads((out / ASKED).read_bytes()) if (out / ASKED).is_file() else asked
-    changed = [f"{name}: {before.get(name)} and {asked[name]}" for name in asked if before.get(name) != asked[name]]
-    if changed:
-        raise ConfigError(f"{out} holds results of another kind ({'; '.join(changed)}): choose another --out")
-    replace_text(out / RECIPE, plan.model_dump_json(indent=2))
-    replace_text(out / ASKED, json.dumps(asked, indent=2))
 
 
 @dataclass(frozen=True)

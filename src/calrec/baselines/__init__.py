@@ -15,9 +15,9 @@ from calrec.baselines.sequential import Bert4Rec, Gru4Rec, SasRec, UniSRec
 from calrec.baselines.user_history import UserHistory
 from calrec.data.store import Domain
 from calrec.errors import ConfigError
-from calrec.settings import read_settings
+from calrec.settings import Settings, read_settings
 
-__all__ = ["BASELINES", "SEQUENTIAL", "Baseline", "fit_baseline"]
+__all__ = ["BASELINES", "SEQUENTIAL", "Baseline", "baseline_of", "baseline_settings", "fit_baseline"]
 
 #: Fitted in seconds.
 BASELINES: Mapping[str, type[Baseline[Any]]] = {
@@ -38,10 +38,23 @@ def fit_baseline(name: str, domain: Domain, overrides: Sequence[str] = ()) -> Ba
     Raises:
         ConfigError: there is no such baseline, or it has no such setting, or not with this value.
     """
+    return baseline_of(name)(domain, baseline_settings(name, overrides))
+
+
+def baseline_of(name: str) -> type[Baseline[Any]]:
+    """The class of a baseline.
+
+    Raises:
+        ConfigError: there is no such baseline.
+    """
     known = {**BASELINES, **SEQUENTIAL}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         mend = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         raise ConfigError(f"{name!r} is no baseline: {mend}")
-    method = known[name]
-    return method(domain, read_settings(method.settings_type, {}, overrides, f"baseline {name}"))
+    return known[name]
+
+
+def baseline_settings(name: str, overrides: Sequence[str] = ()) -> Settings:
+    """The settings of a baseline. Arguments and errors as for `fit_baseline`."""
+    return read_settings(baseline_of(name).settings_type, {}, overrides, f"baseline {name}")

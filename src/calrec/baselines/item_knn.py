@@ -22,7 +22,7 @@ class ItemKnnSettings(Settings):
 
     Over windows 1 to 5 and 10 and decays .1 to 1, NDCG@10 there was .0710 to .0837, best at window 3 and decay .4. The
     defaults have .0834, which is no worse within the noise (paired over users p = .57). For a comparison on other data,
-    choose them on its validation split (``calrec evaluate item-knn --split valid``).
+    choose them on its validation split (``calrec search item-knn``).
 
     Attributes:
         window: how many purchases later still counts as following, >= 1.

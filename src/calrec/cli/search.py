@@ -64,6 +64,8 @@ def _grid(texts: list[str] | None) -> dict[str, list[object]] | None:
             values = yaml.safe_load(written)
         except yaml.YAMLError:
             values = None
+        if key in grid:
+            raise ConfigError(f"--grid {text}: {key} has values already; write all of them in one list")
         if not key or not isinstance(values, list) or not values:
             raise ConfigError(f"--grid {text}: write KEY=[A, B], such as 'window=[1, 3, 5]'")
         grid[key] = values

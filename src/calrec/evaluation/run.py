@@ -90,9 +90,13 @@ def evaluate(
     with writing(work):
         work.mkdir(parents=True, exist_ok=True)
     with sole_writer(work):
-        rankings, seconds = _scored(recommender, domain, protocol, examples, work / _key(identity), batch_size, top)
+        parts, curve = work / _key(identity), list[float]()
+        if isinstance(recommender, Prepared):
+            # What is learnt anew may round otherwise than what scored before an interruption: one network scores all.
+            shutil.rmtree(parts, ignore_errors=True)
+            curve = [*recommender.prepare()]
+        rankings, seconds = _scored(recommender, domain, protocol, examples, parts, batch_size, top)
         slices, beyond = slices_of(domain, examples), beyond_accuracy(rankings, domain)
-        curve = recommender.curve if isinstance(recommender, Prepared) else ()
         summary = summarise(recommender.name, settings or {}, protocol, rankings, slices, beyond, seconds, curve)
         result = Result(out, summary, rankings)
         save_result(result)
@@ -160,16 +164,11 @@ def _scored(
     top: int,
 ) -> tuple[pl.DataFrame, float]:
     """Rankings in the order of the examples, and the seconds of all scoring, that before an interruption included."""
+    with writing(parts):
+        parts.mkdir(exist_ok=True)
     tables = [pl.read_parquet(path) for path in sorted(parts.glob("[0-9]*.parquet"))]
     known = {user_id for table in tables for user_id in table["user_id"]}
     missing = [example for example in examples if example.user_id not in known]
-    if isinstance(recommender, Prepared):
-        # What is learnt anew may round otherwise than what scored before the interruption: one network scores all.
-        tables, known, missing = [], set(), list(examples)
-        shutil.rmtree(parts, ignore_errors=True)
-        recommender.prepare()
-    with writing(parts):
-        parts.mkdir(exist_ok=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task(recommender.name, total=len(examples), completed=len(known))

@@ -14,7 +14,7 @@ from calrec.evaluation.run import ranked, sample_users
 from calrec.evaluation.slices import slices_of
 from calrec.protocol import Recommender
 from calrec.records import Example
-from calrec.text.item_text import ItemText, TextSettings
+from calrec.text.item_text import ItemText, template_of
 
 _TOLERANCE = 1e-9
 # Differences that an error names.
@@ -100,7 +100,8 @@ def _against(result: Result, domain: Domain) -> list[str]:
     found = [f"domain: {text}" for text in said.differences(protocol_of(domain, said.split, users, said.exclude_last))]
     if found:
         return found
-    examples = sample_users(domain.split(said.split), len(users))
+    of_split = domain.split(said.split)
+    examples = sample_users(of_split, len(users)) if len(users) <= len(of_split) else []
     if [example.user_id for example in examples] != users:
         return [f"the users are neither all of the domain's nor its fixed sample of {len(users)}"]
     targets = result.rankings["target"].to_list()
@@ -152,9 +153,9 @@ def _misplaced_texts(result: Result, domain: Domain) -> list[str]:
 
 def _mismarked(result: Result, domain: Domain) -> list[str]:
     """Texts that are said to be an item's, or the target's, and are not, or the other way round."""
-    if GENERATIONS not in result.rankings.columns:
+    template = template_of(result.summary.settings)
+    if GENERATIONS not in result.rankings.columns or template is None:
         return []
-    template = TextSettings.model_validate(result.summary.settings["training"]["plan"]["text"])
     catalogue = domain.catalogue_with_texts(ItemText(template))
     texts, found = frozenset(catalogue.texts), []
     for user_id, target, written in result.rankings.select("user_id", "target", GENERATIONS).iter_rows():

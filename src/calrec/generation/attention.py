@@ -90,7 +90,9 @@ class Store:
 
     def keep(self, users: Tensor) -> None:
         self._users = len(users)
-        self._layers = {layer: (keys[users], values[users]) for layer, (keys, values) in self._layers.items()}
+        for layer in list(self._layers):
+            keys, values = self._layers.pop(layer)  # so that no two layers are held twice at a time
+            self._layers[layer] = (keys[users], values[users])
 
 
 class Attention(Protocol):
@@ -114,6 +116,7 @@ class Trunks:
     store: Store
     place: tuple[Tensor, Tensor]
     lengths: list[int]
+    _bands: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
@@ -129,12 +132,14 @@ class Trunks:
             )
         return torch.cat(outputs, dim=2).transpose(1, 2)
 
-    @staticmethod
-    def _band(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    def _band(self, length: int, window: int | None, device: torch.device) -> Tensor | None:
         """(L, L) what a sliding window leaves to see; None where that is all that came before."""
         if window is None or length <= window:
             return None
-        return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+        if (length, window) not in self._bands:
+            ones = torch.ones(length, length, dtype=torch.bool, device=device)
+            self._bands[length, window] = ones.tril().triu(1 - window)
+        return self._bands[length, window]
 
 
 @dataclass(frozen=True)

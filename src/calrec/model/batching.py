@@ -12,8 +12,8 @@ from calrec.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# In torch's words, where a processor's memory ends; that is no error of a kind of its own.
-_NO_MEMORY = "DefaultCPUAllocator"
+# torch's words where memory ends that has no error of its own: a processor's, and Apple's.
+_NO_MEMORY = ("DefaultCPUAllocator", "out of memory")
 
 Result = TypeVar("Result")
 
@@ -52,8 +52,9 @@ def halved(batch: Sequence[int], compute: Callable[[Sequence[int]], Sequence[Res
     """
     try:
         return list(compute(batch))
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        kinds = (torch.OutOfMemoryError, MemoryError)
+        if not isinstance(error, kinds) and not any(words in str(error) for words in _NO_MEMORY):
             raise
         if len(batch) == 1:
             raise ConfigError(

@@ -132,14 +132,14 @@ class CatalogueIndex:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, EOFError) as error:
-            logger.warning("%s is damaged (%s); it is computed anew", path, error)
+            logger.warning("%s cannot be read (%s); it is computed anew", path, error)
         priors = self._priors(columns)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as part:
                 np.save(part, priors, allow_pickle=False)
         except (OSError, StorageError) as error:
-            logger.warning("the items' priors are computed at every start, for %s", error)
+            logger.warning("the items' priors are made at every start, for %s", error)
         return priors
 
     @cached_property

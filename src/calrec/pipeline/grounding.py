@@ -30,13 +30,15 @@ class Grounding:
         self._weights = np.exp(epsilon * log_probs)
         self._matches = index.scores([generation.text for generation in generations])
         joined = quasi_round_robin(self._matches, log_probs, epsilon)
-        # Where all items match alike, such as the only one there is, none is above another, and all that match count.
-        ranked = joined > 0 if joined.any() else self._matches.any(axis=0)
-        self.scores: NDArray[np.float64] = np.where(ranked, joined, -np.inf)
+        if not joined.any():
+            joined = (self._weights[:, None] * self._scaled).max(axis=0, initial=0)
+        self.scores: NDArray[np.float64] = np.where(joined > 0, joined, -np.inf)
 
     @cached_property
     def _scaled(self) -> NDArray[np.float64]:
-        return min_max(self._matches)
+        scaled = min_max(self._matches)
+        # Where every text matches all items alike, such as the only one there is, all that match count as a best match.
+        return scaled if scaled.any() else (self._matches > 0).astype(np.float64)
 
     def trace(self, column: int) -> Trace | None:
         """The text that gave an item its score; None where none did."""

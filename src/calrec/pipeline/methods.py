@@ -66,9 +66,11 @@ class Request:
     _written: list[list[Generation]] | None = None
 
     def parts(self, size: int) -> Iterator[Request]:
-        """The same of at most ``size`` histories at a time: scores of a large catalogue take memory for each."""
+        """The same of at most ``size`` histories at a time, whose progress is not told: scores take memory for each."""
         for start in range(0, len(self.histories), size):
-            yield replace(self, histories=self.histories[start : start + size], _scored={}, _written=None)
+            yield replace(
+                self, histories=self.histories[start : start + size], _scored={}, _written=None, progress=None
+            )
 
     def scored(self, source: str) -> Scored:
         """The scores of a method or baseline.

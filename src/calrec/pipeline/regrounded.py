@@ -17,7 +17,7 @@ from calrec.pipeline.settings import InferenceSettings
 from calrec.protocol import rankings
 from calrec.records import Catalogue, Generation, History, Recommendation
 from calrec.retrieval import Bm25Index
-from calrec.text.item_text import ItemText, TextSettings
+from calrec.text.item_text import ItemText, template_of
 
 
 class Regrounded:
@@ -65,15 +65,14 @@ class Regrounded:
             domain: whose catalogue.
             samples, best_alone: as of the class.
         """
-        inference = settings.get("inference", {})
-        if "generations" not in rankings.columns or "method" in inference:
+        inference, template = settings.get("inference", {}), template_of(settings)
+        if "generations" not in rankings.columns or template is None or "method" in inference:
             return None
         # Neither their tokens are kept, nor how often fewer samples wrote each.
         written = {
             user_id: [Generation(text["text"], (), text["log_prob"], text["count"], text["first"]) for text in texts]
             for user_id, texts in rankings.select("user_id", "generations").iter_rows()
         }
-        template = TextSettings.model_validate(settings["training"]["plan"]["text"])
         grounding = InferenceSettings.model_validate({name: inference[name] for name in ("bm25", "epsilon")})
         catalogue = domain.catalogue_with_texts(ItemText(template))
         return cls(written, catalogue, grounding, samples, best_alone)

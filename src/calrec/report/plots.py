@@ -107,7 +107,7 @@ def _samples_plot(comparison: Comparison, of: Sequence[Family], metric: str, nam
 
 def learning(comparison: Comparison, name: str) -> list[Plot]:
     """Validation over the passes of methods that learn when they are evaluated; none where there is none."""
-    learnt = [(number, result.summary.curve) for number, result in enumerate(comparison.results)]
+    learnt = [(number, curve) for number, result in enumerate(comparison.results) if (curve := result.summary.curve)]
 
     def draw(axes: Any) -> None:
         for number, curve in learnt:
@@ -118,7 +118,7 @@ def learning(comparison: Comparison, name: str) -> list[Plot]:
         axes.set_ylabel(f"{metric_name(MAIN)} on validation")
 
     title = f"{metric_name(MAIN)} on validation over the passes"
-    return [plot(name, title, (_WIDTH, 3.0), draw)] if any(curve for _, curve in learnt) else []
+    return [plot(name, title, (_WIDTH, 3.0), draw)] if learnt else []
 
 
 def curves(log_history: History, stage: str) -> list[Plot]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from calrec.errors import DataError
 from calrec.records import Item
 from calrec.settings import Settings
 
@@ -113,3 +116,17 @@ class ItemText:
     def _keys(self) -> re.Pattern[str]:
         labels = "|".join(re.escape(attribute.label) for attribute in self.settings.attributes)
         return re.compile(rf"({labels})\s*:", re.IGNORECASE)
+
+
+def template_of(settings: Mapping[str, Any]) -> TextSettings | None:
+    """The template of the run that the settings of a result describe; None where they describe none.
+
+    Raises:
+        DataError: it is no template.
+    """
+    try:
+        return TextSettings.model_validate(settings["training"]["plan"]["text"])
+    except (KeyError, TypeError):
+        return None
+    except ValidationError as error:
+        raise DataError(f"the settings of the result hold no template: {error.errors()[0]['msg']}") from None

@@ -165,6 +165,16 @@ def test_what_cannot_be_trusted_is_computed_anew(tmp_path, computed, rng, caplog
     assert others.times == 1
 
 
+def test_a_graph_that_cannot_be_kept_is_used(tmp_path, computed, monkeypatch, caplog):
+    pytest.importorskip("usearch")
+    folder = tmp_path / "towers"
+    DenseIndex.stored(folder, "a", computed)
+    monkeypatch.setattr(DenseIndex, "save", lambda *_: (_ for _ in ()).throw(DataError("the disk is read-only")))
+    index = DenseIndex.stored(folder, "a", computed, DenseSettings(exact_below=4))
+    assert (index.search, len(index)) == ("graph", 9)
+    assert "the vectors are made at every start, for the disk is read-only" in caplog.text
+
+
 def test_a_pickle_is_not_read(tmp_path, computed):
     folder = tmp_path / "towers"
     DenseIndex.stored(folder, "a", computed)

@@ -41,13 +41,8 @@ class SequentialBaseline(Baseline[S]):
         self._share = popularity(domain)
         self._vocabulary = Vocabulary.of(domain, settings.max_length, self.unseen)
 
-    def prepare(self) -> None:
-        """Train it, if it is not."""
-        _ = self._trained
-
-    @property
-    def curve(self) -> list[float]:
-        """NDCG@10 on validation after each pass over the training sequences."""
+    def prepare(self) -> list[float]:
+        """Train it, if it is not; NDCG@10 on validation after each pass over the training sequences."""
         return self._trained[1]
 
     @cached_property

@@ -84,13 +84,7 @@ class DenseIndex:
             return cls._opened(folder, key, settings)
         except _NotKeptError as reason:
             logger.info("%s: %s; computing it", folder, reason)
-        index = cls(compute(), settings)
-        try:
-            index.save(folder, key)
-        except DataError as reason:
-            logger.warning("the vectors are computed at every start, for %s", reason)
-            return index
-        return cls._opened(folder, key, settings)
+        return cls(compute(), settings)._kept_in(folder, key)
 
     @classmethod
     def _opened(cls, folder: Path, key: str, settings: DenseSettings) -> DenseIndex:
@@ -105,8 +99,7 @@ class DenseIndex:
         if card != _card(key, vectors):
             raise _NotKeptError("the index is of other weights or texts")
         if graph is None and len(vectors) > settings.exact_below:
-            cls(vectors, settings).save(folder, key)
-            return cls._opened(folder, key, settings)
+            return cls(vectors, settings)._kept_in(folder, key)
         index = cls.__new__(cls)
         index._use(vectors, graph, settings)
         return index
@@ -140,6 +133,15 @@ class DenseIndex:
             if self._graph is not None:
                 self._graph.save(fresh)
             take_place(fresh, folder)
+
+    def _kept_in(self, folder: Path, key: str) -> DenseIndex:
+        """The same, written and mapped; where it cannot be written, as it is."""
+        try:
+            self.save(folder, key)
+            return self._opened(folder, key, self.settings)
+        except (DataError, _NotKeptError) as reason:
+            logger.warning("the vectors are made at every start, for %s", reason)
+            return self
 
     def changed(self, origin: NDArray[np.int64], added: NDArray[np.floating[Any]]) -> DenseIndex:
         """The index of another catalogue, equal to one made from all its vectors; this one stays as it is.
