@@ -129,3 +129,11 @@ def test_the_nearest_title_is_suggested(recommender):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"is no run: it has no calrec\.json"):
         CALRec.from_pretrained(tmp_path)
+
+
+def test_a_processor_that_is_slow_in_the_weights_dtype_is_warned_of(tiny_run, monkeypatch, caplog):
+    monkeypatch.setattr("calrec.model.precision.slowdown", lambda dtype, _: 30.0 if dtype == "bfloat16" else 1.0)
+    CALRec.from_pretrained(tiny_run, settings=FEW)
+    assert not caplog.messages
+    CALRec.from_pretrained(tiny_run, settings=FEW.model_copy(update={"dtype": "bfloat16"}))
+    assert "in bfloat16 take 30 times as long as in float32 here: set dtype=float32" in caplog.text

@@ -60,3 +60,13 @@ class TestShapes:
         assert theirs.stages[0].counts == ours.stages[0].counts
         assert theirs.stages[0].operations == ours.stages[0].operations
         assert theirs.stages[0].memory == ours.stages[0].memory
+
+
+def test_no_pass_is_run_that_would_take_forever(plan, monkeypatch):
+    monkeypatch.setattr("calrec.planning.run_plan.slowdown", lambda dtype, _: 30.0 if dtype == "bfloat16" else 1.0)
+    assert plan_run(plan({"compute": "float32"}), use_cpu=True).stages[0].here is not None
+    for narrow in ({"compute": "bfloat16"}, {"dtype": "bfloat16"}):
+        planned = plan_run(plan(narrow), use_cpu=True)
+        assert planned.stages[0].here is None
+        assert "in bfloat16 take 30 times as long as in float32 here" in planned.advice[0]
+        assert "set model.compute=float32 and model.dtype=float32" in planned.advice[0]

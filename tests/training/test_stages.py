@@ -211,3 +211,10 @@ def test_a_loss_that_is_no_number_names_the_users_and_reaches_no_checkpoint(plan
     kept = list((tmp_path / "run" / "stage-two").glob("checkpoint-*"))
     assert kept
     assert all(torch.isfinite(value).all() for folder in kept for value in weights(folder).values())
+
+
+def test_a_processor_that_is_slow_in_the_recipes_dtype_is_warned_of(plan, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("calrec.model.precision.slowdown", lambda dtype, _: 30.0 if dtype == "bfloat16" else 1.0)
+    train(plan(stage_one=None, model={**RANDOM, "compute": "bfloat16"}), tmp_path / "run", use_cpu=True)
+    (message,) = [message for message in caplog.messages if "matrix products" in message]
+    assert "in bfloat16 take 30 times as long as in float32 here: set model.compute=float32" in message

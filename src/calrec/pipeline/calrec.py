@@ -17,6 +17,7 @@ from calrec.baselines import BASELINES, fit_baseline
 from calrec.data.store import Domain, read_catalogue
 from calrec.errors import DataError
 from calrec.model.backbones import BackboneSettings, load_backbone
+from calrec.model.precision import warn_if_slow
 from calrec.pipeline.catalogue_index import CatalogueIndex
 from calrec.pipeline.methods import Request
 from calrec.pipeline.settings import InferenceSettings
@@ -101,6 +102,7 @@ class CALRec:
         settings = settings or load_inference(folder)
         backbone = load_backbone(BackboneSettings(backbone=str(folder), dtype=settings.dtype))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        warn_if_slow(settings.dtype, device, "set dtype=float32")
         catalogue = catalogue or read_catalogue(folder / ITEMS)
         lm: Any = backbone.lm
         fingerprint = backbone.fingerprint

@@ -12,6 +12,7 @@ import torch
 
 from calrec.data.store import load_domain
 from calrec.model.backbones import backbone_or_shape
+from calrec.model.precision import SLOW, slowdown
 from calrec.planning.stage_plan import StagePlan, StagePlanner
 from calrec.training.adapt import merge_adapters, require_adapters
 from calrec.training.config import TrainingPlan
@@ -70,13 +71,15 @@ def plan_run(
     backbone = backbone_or_shape(plan.model, empty=not probing)
     preparation = time.perf_counter() - begun
     stages: list[StagePlan] = []
-    advice: list[str] = []
+    dtype = plan.model.products(device.type != "cpu")
+    times = slowdown(dtype, device) if probing else 1.0
+    advice = [_in_software(dtype, times)] if times > SLOW else []
     for name, stage in plan.stages.items():
         begun = time.perf_counter()
         data = stage_data(plan, stage, [loaded[path] for path in stage.domains], backbone.tokenizer)
         preparation += time.perf_counter() - begun
         planner = StagePlanner(plan, stage, name, data, backbone, device)
-        probed = probing and planner.memory.peak <= free
+        probed = probing and planner.memory.peak <= free and times <= SLOW
         tell(f"{name}: {len(data.training):,} sequences counted" + ("; running a few passes" if probed else ""))
         stages.append(planner.planned(PROBE_S / len(plan.stages) if probed else None))
         advice += _advice(stages[-1], free)
@@ -100,6 +103,13 @@ def _summary(stages: list[StagePlan], backbone: str, device: str, preparation: f
         disk_gb=models + sum(stage.disk_gb for stage in stages),
         probe_s=sum(stage.probe_s for stage in here),
         advice=tuple(advice),
+    )
+
+
+def _in_software(dtype: str, times: float) -> str:
+    return (
+        f"matrix products in {dtype} take {times:.0f} times as long as in float32 here, so no passes were run: set "
+        "model.compute=float32 and model.dtype=float32"
     )
 
 

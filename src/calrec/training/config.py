@@ -63,6 +63,10 @@ class ModelSettings(BackboneSettings):
         """Whether matrix products are taken in bfloat16 over float32 weights."""
         return self.dtype == "float32" and (self.compute == "bfloat16" or (self.compute == "auto" and accelerator))
 
+    def products(self, accelerator: bool) -> str:
+        """The dtype that matrix products are taken in."""
+        return "bfloat16" if self.autocast(accelerator) else self.dtype
+
 
 class SamplingRule(Settings):
     """How often each domain of a mixture is drawn. All of it is our choice [C].

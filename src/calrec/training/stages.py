@@ -19,6 +19,7 @@ from calrec.atomic import replace_text, sole_writer
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError, DataError
 from calrec.model.backbones import Backbone, load_backbone
+from calrec.model.precision import warn_if_slow
 from calrec.model.towers import Towers
 from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText
@@ -242,6 +243,8 @@ def train_stage(
     )
     passes = batches.tokens / sum(len(window) for window in data.training)
     autocast = plan.model.autocast(accelerator)
+    if not accelerator:
+        warn_if_slow(plan.model.products(accelerator), "cpu", "set model.compute=float32 and model.dtype=float32")
     with PartialState().local_main_process_first():
         cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes, autocast)
     collator = Collator(
