@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -186,23 +187,20 @@ class Bm25Index:
 
     def _queries(self, texts: Sequence[str]) -> list[Query]:
         counted = [Counter(words(text)) for text in texts]
-        vocabulary = self._postings.vocabulary
-        numbers = {word: vocabulary.find(word) for word in set().union(*counted)}
+        vocabulary, postings = self._postings.vocabulary, self._postings
+        found = {word: vocabulary.find(word) for word in set().union(*counted)}
         known = [
-            [(numbers[word], count) for word, count in of_text.items() if numbers[word] is not None]
-            for of_text in counted
+            [(found[word], count) for word, count in of_text.items() if found[word] is not None] for of_text in counted
         ]
-        return [self._query(*np.array(of_text, dtype=np.int64).reshape(-1, 2).T) for of_text in known]
-
-    def _query(self, numbers: NDArray[np.int64], counts: NDArray[np.int64]) -> Query:
-        """A query of the words with these numbers, (T,), that has each so often, (T,)."""
-        postings = self._postings
+        numbers, counts = np.array(list(chain(*known)), dtype=np.int64).reshape(-1, 2).T
         holders = postings.columns.starts[numbers + 1] - postings.columns.starts[numbers]
         weights = counts * np.log(1 + (len(self) - holders + 0.5) / (holders + 0.5))
         highest = postings.highest[numbers]
         bounds = weights * (highest / (highest + self._norm(postings.shortest[numbers])))
-        order = np.argsort(-bounds, kind="stable")
-        return Query(numbers[order], weights[order], bounds[order], holders[order])
+        lengths = [len(of_text) for of_text in known]
+        order = np.lexsort((-bounds, np.repeat(np.arange(len(texts)), lengths)))
+        rows = np.split(order, np.cumsum(lengths))[:-1]
+        return [Query(numbers[row], weights[row], bounds[row], holders[row]) for row in rows]
 
     def _norm(self, lengths: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """What stands beside f_iw in the denominator, for texts of some lengths."""

@@ -93,15 +93,15 @@ class Scorer:
         """The scores of some items that have a word of the query: (m,) each."""
         numbers, lengths = self._words_of(columns)
         self._places[query.numbers] = np.arange(1, len(query) + 1)
-        width = len(query) + 1
-        cells = np.repeat(np.arange(0, len(columns) * width, width), lengths) + self._places[numbers]
+        places = self._places[numbers]
         self._places[query.numbers] = 0
-        counts = np.bincount(cells, minlength=len(columns) * width).reshape(len(columns), width)
-        norms = self._norm(lengths)[:, None]
-        shares = np.divide(counts, counts + norms, out=np.zeros(counts.shape), where=counts > 0)
-        # One after the other, as in a sum over whole columns: the same score to the last bit.
-        weights = np.append(0.0, query.weights)  # a word that the query does not have brings nothing
-        scores: NDArray[np.float64] = np.cumsum(shares * weights, axis=1)[:, -1]
+        shape = len(query) + 1, len(columns)  # in its first row are words that the query does not have
+        cells = places * len(columns) + np.repeat(np.arange(len(columns)), lengths)
+        counts = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)[1:]
+        shares = np.divide(counts, counts + self._norm(lengths), out=np.zeros(counts.shape), where=counts > 0)
+        scores = np.zeros(len(columns))
+        for weight, of_word in zip(query.weights, shares, strict=True):
+            scores += weight * of_word  # in the order of a sum over whole columns: the same score to the last bit
         return scores
 
     def highest_shares(self, columns: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -163,21 +163,16 @@ def _hopeful(scorer: Scorer, query: Query, k: int, room: Room) -> NDArray[np.int
             # No item has less in the end than it has so far; scoring k of them would cost more than it leaves out.
             threshold = float(np.partition(level[leaders], -k)[-k]) * _SLACK
     # A float64 would make float64 of the whole level.
+    if threshold:
+        threshold = max(threshold, float(np.partition(level[leaders], -k)[-k]) * _SLACK)
+    # A float64 would make float64 of the whole level.
     candidates = np.flatnonzero(np.greater(level, np.float32(max(threshold - rest[place], 0)), out=room.marks))
     if len(candidates) <= _LEADERS * k:
         return candidates
     reached = level[candidates]
-    threshold = max(threshold, _reached_by_k(k, scorer, query, candidates, reached))
+    threshold = max(threshold, float(np.partition(reached, -k)[-k]) * _SLACK)
     hopeful = reached + rest[place] > threshold
     candidates, reached = candidates[hopeful], reached[hopeful]
     highest = scorer.highest_shares(candidates) * query.weights[place:].sum()
     chosen: NDArray[np.intp] = candidates[reached + highest > threshold]
     return chosen
-
-
-def _reached_by_k(
-    k: int, scorer: Scorer, query: Query, columns: NDArray[np.intp], levels: NDArray[np.float32]
-) -> float:
-    """A score that at least k items exceed: the least of those of the k columns, of (m,), that stand highest so far."""
-    leading = columns[np.argpartition(levels, len(levels) - k)[len(levels) - k :]]
-    return float(scorer.by_item(query, leading).min()) * _SLACK
