@@ -15,7 +15,7 @@ from calrec.errors import ConfigError
 class Settings(BaseModel):
     """Each room keeps its own subclass beside the code that it steers; a recipe is made of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Settings)

@@ -24,13 +24,21 @@ def direct(lm, prompt, sequence):
 
 
 @pytest.mark.parametrize("nodes", [1, 7, 256])  # so that parents lie in earlier passes, in the same one, and both
-def test_scores_are_those_of_full_passes(lm, users, sequences, monkeypatch, nodes):
+@pytest.mark.parametrize("together", [5, 4096])
+def test_scores_are_those_of_full_passes(lm, users, sequences, monkeypatch, nodes, together):
     monkeypatch.setattr(likelihood, "_NODES", nodes)
+    monkeypatch.setattr(likelihood, "_ROWS", together)
     rng = np.random.default_rng(nodes)
     candidates = [rng.choice(60, rng.integers(0, 60), replace=number % 2 == 0).tolist() for number in range(10)]
     found = score_items(lm, users[:10], ItemTrie(sequences), candidates, batch_users=4)
     for user, columns, scores in zip(users, candidates, found, strict=False):
         np.testing.assert_allclose(scores, [direct(lm, user, sequences[column]) for column in columns], rtol=1e-9)
+
+
+@pytest.mark.parametrize("candidates", [[[], []], [[0, 3], []], [[], [59]]])
+def test_a_user_may_have_no_candidates(lm, users, sequences, candidates):
+    found = score_items(lm, users[:2], ItemTrie(sequences), candidates)
+    assert [len(scores) for scores in found] == [len(columns) for columns in candidates]
 
 
 def test_shared_beginnings_are_computed_once(lm, users, sequences, monkeypatch):

@@ -24,7 +24,7 @@ def test_nodes_are_beginnings(sequences, tokens):
     if node is None:
         assert not below
         return
-    assert trie.columns(node).tolist() == below
+    assert sorted(trie.order[node.first : node.last].tolist()) == below
     assert len(node) == len(below)
     assert trie.is_leaf(node) == (beginning in sequences)
     children = dict(trie.children(node))
@@ -65,7 +65,7 @@ def test_items_of_one_sequence_share_a_leaf():
     leaf = trie.find((1, END))
     assert leaf is not None
     assert trie.is_leaf(leaf)
-    assert trie.columns(leaf).tolist() == [0, 2]
+    assert trie.order[leaf.first : leaf.last].tolist() == [0, 2]
     assert trie.child(leaf, 1) is None
     assert trie.find((7,)) is None
 

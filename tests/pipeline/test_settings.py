@@ -43,6 +43,11 @@ def test_results_say_what_decides_the_scores_and_nothing_else():
         ({"candidates": {"sources": ["likelihood"]}}, "no method that can be asked here"),
         ({"beam": {"width": 0}}, "beam.width"),
         ({"correction": {"prior": 3}}, "correction.prior"),
+        ({"fusion": {"weights": {"samples": float("nan")}}}, "fusion.weights.samples: .*finite"),
+        ({"fusion": {"weights": {"samples": float("inf")}}}, "fusion.weights.samples: .*finite"),
+        ({"fusion": {"k": float("inf")}}, "fusion.k: .*finite"),
+        ({"epsilon": float("inf")}, "epsilon: .*finite"),
+        ({"bm25": {"k1": float("inf")}}, "bm25.k1: .*finite"),
     ],
 )
 def test_wrong_settings(values, said):

@@ -23,6 +23,8 @@ from calrec.model.inference import inference
 
 # Nodes of a user in one pass: enough to keep a processor busy, few enough that most of what each attends to is its own.
 _NODES = 256
+# Items of a user that are laid out at once.
+_ROWS = 4096
 
 
 def score_items(
@@ -137,8 +139,13 @@ def _scores_of(forest: Forest, subtrees: Mapping[int, _Subtree], most: int) -> l
 
 def _subtrees(trie: ItemTrie, rows: NDArray[np.int64], most: int) -> Iterator[_Subtree]:
     """Part sorted rows so that each part's subtree has at most ``most`` inner nodes, or one item alone."""
+    for begin in range(0, len(rows), _ROWS):
+        yield from _subtrees_of(trie, rows[begin : begin + _ROWS], most)
+
+
+def _subtrees_of(trie: ItemTrie, rows: NDArray[np.int64], most: int) -> Iterator[_Subtree]:
     tokens, lengths = trie.rest(rows, np.zeros_like(rows))
-    padded = np.full((len(rows), lengths.max(initial=0)), -1)
+    padded = np.full((len(rows), lengths.max()), -1)
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = tokens
     shared = np.logical_and.accumulate(padded[1:] == padded[:-1], axis=1).sum(axis=1)
     shared = np.append(0, np.minimum(shared, lengths[1:]))
@@ -148,8 +155,7 @@ def _subtrees(trie: ItemTrie, rows: NDArray[np.int64], most: int) -> Iterator[_S
         if row > first and inner > most:
             yield _subtree(padded[first:row], lengths[first:row], shared[first:row])
             first, inner = row, length - 1
-    if len(rows):
-        yield _subtree(padded[first:], lengths[first:], shared[first:])
+    yield _subtree(padded[first:], lengths[first:], shared[first:])
 
 
 def _subtree(padded: NDArray[np.int64], lengths: NDArray[np.int64], shared: NDArray[np.int64]) -> _Subtree:

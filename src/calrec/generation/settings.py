@@ -34,4 +34,4 @@ class SamplingSettings(Settings):
     mode: Literal["rows", "tree", "draft"] = "tree"
     bound: bool = False
     batch_users: int = Field(default=8, ge=1, le=4096)
-    memory_gb: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    memory_gb: float = Field(default=2.0, gt=0)

@@ -97,7 +97,7 @@ class ItemTrie:
         return shared
 
     def changed(self, origin: NDArray[np.int64], added: Sequence[Sequence[int]]) -> ItemTrie:
-        """The trie of a changed catalogue, equal to one built anew; what stays keeps its order and is not compared.
+        """The trie of a changed catalogue, equal to one built anew; what stays keeps its order and is not sorted again.
 
         Args:
             origin: (I_new,) what column here every new column had, -1 where the item is new.
@@ -139,10 +139,6 @@ class ItemTrie:
                 return 2 * int(self.leaves[first]) if first < len(self.leaves) else 2 * int(self.leaves[-1]) + 2
             node = TrieNode(first, last, node.depth + 1)
         return 2 * int(self.leaves[node.first]) + 1
-
-    def columns(self, node: TrieNode) -> NDArray[np.int64]:
-        """The items below a node, in the order of their columns."""
-        return np.sort(self.order[node.first : node.last])
 
     def is_leaf(self, node: TrieNode) -> bool:
         """Whether the node is the end of its items."""
@@ -203,14 +199,6 @@ class ItemTrie:
                 return None
             node = below
         return node
-
-    def is_determined(self, node: TrieNode) -> bool:
-        """Whether all items below the node have one and the same sequence."""
-        return bool(self.leaves[node.first] == self.leaves[node.last - 1])
-
-    def end(self, node: TrieNode) -> TrieNode:
-        """The leaf below a node that is determined."""
-        return TrieNode(node.first, node.last, int(self.lengths[node.first]))
 
     def tail(self, node: TrieNode) -> tuple[int, ...]:
         """The tokens that the first item below a node has left, its end included."""

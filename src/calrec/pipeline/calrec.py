@@ -49,7 +49,7 @@ class CALRec:
         store: folder where the items' vectors and priors are kept.
 
     Raises:
-        DataError: an item without text, or with one that is too long.
+        DataError: no item, or one without text, or with one that is too long.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class CALRec:
         backbone = load_backbone(BackboneSettings(backbone=str(folder), dtype=settings.dtype))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         warn_if_slow(settings.dtype, device, "set dtype=float32")
-        catalogue = catalogue or read_catalogue(folder / ITEMS)
+        catalogue = read_catalogue(folder / ITEMS) if catalogue is None else catalogue
         lm: Any = backbone.lm
         fingerprint = backbone.fingerprint
         return cls(lm.to(device), backbone.tokenizer, card, catalogue, settings, fingerprint, domain, folder / COMPUTED)
@@ -169,10 +169,14 @@ class CALRec:
     def _replace(self, change: Callable[[dict[str, Item]], dict[str, Item]]) -> None:
         with self._changing:
             items = change({item.item_id: item for item in self.catalogue.items})
-            self.index = self.index.changed(self._written([items[item_id] for item_id in sorted(items)]))
+            self.index = self.index.changed(
+                self._written([items[item_id] for item_id in sorted(items)], self.catalogue)
+            )
 
-    def _written(self, items: Sequence[Item]) -> Catalogue:
-        return Catalogue(tuple(items), tuple(map(self._item_text, items)))
+    def _written(self, items: Sequence[Item], known: Catalogue | None = None) -> Catalogue:
+        """The items with the template's texts; those that ``known`` holds keep the text that they have there."""
+        texts = {} if known is None else {id(item): text for item, text in zip(known.items, known.texts, strict=True)}
+        return Catalogue(tuple(items), tuple(texts.get(id(item)) or self._item_text(item) for item in items))
 
     def request(
         self,

@@ -37,6 +37,9 @@ class CatalogueIndex:
         settings: of inference.
         store: folder where vectors, priors and BM25 are kept, and found again; None keeps nothing.
         weights: SHA-256 of the model's weights.
+
+    Raises:
+        DataError: the catalogue is empty.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class CatalogueIndex:
         store: Path | None,
         weights: str,
     ) -> None:
+        if not len(catalogue):
+            raise DataError("the catalogue is empty: at least one item must be there to be recommended")
         self.catalogue, self.encoder = catalogue, encoder
         self._lm, self._settings, self._store, self._weights = lm, settings, store, weights
 
@@ -57,8 +62,6 @@ class CatalogueIndex:
         Raises:
             DataError: the catalogue is empty, or a new text is empty or too long.
         """
-        if not len(catalogue):
-            raise DataError("the catalogue would be empty: keep at least one item")
         origin = _origin(self.catalogue, catalogue)
         new = np.flatnonzero(origin < 0).tolist()
         added = Catalogue(
@@ -66,19 +69,20 @@ class CatalogueIndex:
         )
         encoder = self.encoder.changed(origin, added)
         other = CatalogueIndex(self._lm, encoder, catalogue, self._settings, None, self._weights)
-        # What was made is made over; the rest waits until it is asked for.
-        made = vars(self)
-        if "bm25" in made:
-            vars(other)["bm25"] = self.bm25.changed(origin, added.texts)
-        if "trie" in made:
-            vars(other)["trie"] = self.trie.changed(origin, [encoder.items[column].tolist() for column in new])
-        if "vectors" in made:
-            vars(other)["vectors"] = self.vectors.changed(origin, other._vectors(new))
-        if "priors" in made:
-            priors = np.where(origin < 0, 0.0, self.priors[origin])
-            priors[new] = other._priors(new)
-            vars(other)["priors"] = priors
+        # What was made, or is kept in the store, is made over; the rest waits until it is asked for.
+        if self._has("bm25", self._bm25_folder):
+            other.bm25 = self.bm25.changed(origin, added.texts)
+        if self._has("trie", None):
+            other.trie = self.trie.changed(origin, [encoder.items[column].tolist() for column in new])
+        if self._has("vectors", self._vectors_folder):
+            other.vectors = self.vectors.changed(origin, other._vectors(new))
+        if self._has("priors", self._priors_file):
+            other.priors = np.where(origin < 0, 0.0, self.priors[origin])
+            other.priors[new] = other._priors(new)
         return other
+
+    def _has(self, name: str, kept: Path | None) -> bool:
+        return name in vars(self) or (kept is not None and kept.exists())
 
     def require_known(self, history: History) -> None:
         """Refuse a history that is empty, or holds an item that the catalogue does not have.
@@ -103,12 +107,8 @@ class CatalogueIndex:
 
     @cached_property
     def bm25(self) -> Bm25Index:
-        texts, settings = self.catalogue.texts, self._settings.bm25
-        if self._store is None:
-            return Bm25Index(texts, settings)
-        # Of the version, too: another one may see other words in a text.
-        key = hashlib.sha256("\0".join((version("calrec"), *texts)).encode()).hexdigest()
-        return Bm25Index.stored(self._store / f"bm25-{key[:16]}", texts, settings)
+        texts, settings, folder = self.catalogue.texts, self._settings.bm25, self._bm25_folder
+        return Bm25Index(texts, settings) if folder is None else Bm25Index.stored(folder, texts, settings)
 
     @cached_property
     def trie(self) -> ItemTrie:
@@ -122,13 +122,11 @@ class CatalogueIndex:
     @cached_property
     def priors(self) -> NDArray[np.float64]:
         """(I,) log p(item) after an empty history, in nats."""
-        columns = range(len(self.catalogue))
-        if self._kept is None:
+        columns, path = range(len(self.catalogue)), self._priors_file
+        if path is None:
             return self._priors(columns)
-        path = self._kept / "priors.npy"
         try:
-            kept: NDArray[np.float64] = np.load(path, allow_pickle=False)
-            return kept
+            return _read_priors(path, len(columns))
         except FileNotFoundError:
             pass
         except (OSError, ValueError, EOFError) as error:
@@ -145,25 +143,37 @@ class CatalogueIndex:
     @cached_property
     def vectors(self) -> DenseIndex:
         """The target tower's vector of every item."""
-        columns = range(len(self.catalogue))
-        if self._kept is None:
+        columns, folder = range(len(self.catalogue)), self._vectors_folder
+        if folder is None:
             return DenseIndex(self._vectors(columns), self._settings.dense)
-        folder = self._kept / "vectors"
         return DenseIndex.stored(folder, self._key, lambda: self._vectors(columns), self._settings.dense)
 
     def _priors(self, columns: Sequence[int]) -> NDArray[np.float64]:
         if not len(columns):
             return np.empty(0)
         opening = Prompt("", tuple(self.encoder.prompt([]).token_ids.tolist()))
-        return score_items(self._lm, [opening], self.trie, [columns])[0]
+        # Priors correct beams and candidates, and keep the lower of their limits.
+        limit = min(self._settings.beam.memory_gb, self._settings.candidates.memory_gb)
+        return score_items(self._lm, [opening], self.trie, [columns], memory_gb=limit)[0]
 
     def _vectors(self, columns: Iterable[int]) -> NDArray[np.float32]:
         return item_vectors(self._lm, [self.encoder.item(column) for column in columns])
 
+    @cached_property
+    def _bm25_folder(self) -> Path | None:
+        if self._store is None:
+            return None
+        # Of the version, too: another one may see other words in a text.
+        key = hashlib.sha256("\0".join((version("calrec"), *self.catalogue.texts)).encode()).hexdigest()
+        return self._store / f"bm25-{key[:16]}"
+
     @property
-    def _kept(self) -> Path | None:
-        """Where vectors and priors are read from, and written when they are not there yet."""
-        return None if self._store is None else self._store / self._key[:16]
+    def _vectors_folder(self) -> Path | None:
+        return None if self._store is None else self._store / self._key[:16] / "vectors"
+
+    @property
+    def _priors_file(self) -> Path | None:
+        return None if self._store is None else self._store / self._key[:16] / "priors.npy"
 
     @cached_property
     def _key(self) -> str:
@@ -172,6 +182,13 @@ class CatalogueIndex:
         for item in self.encoder.items:
             digest.update(item.tobytes())
         return digest.hexdigest()
+
+
+def _read_priors(path: Path, items: int) -> NDArray[np.float64]:
+    kept: NDArray[np.float64] = np.load(path, allow_pickle=False)
+    if kept.shape != (items,) or not np.isfinite(kept).all():
+        raise ValueError(f"it holds no {items} numbers")
+    return kept
 
 
 def _origin(old: Catalogue, new: Catalogue) -> NDArray[np.int64]:

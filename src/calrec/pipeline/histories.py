@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import cached_property
 
 from calrec.errors import DataError
 from calrec.records import Catalogue, History
@@ -19,10 +20,15 @@ class HistoryReader:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._by_text: dict[str, str] = {}
-        for item, text in zip(catalogue.items, catalogue.texts, strict=True):
-            self._by_text.setdefault(one_line(item.title).casefold(), item.item_id)
-            self._by_text.setdefault(text.casefold(), item.item_id)
+
+    @cached_property
+    def _by_text(self) -> dict[str, str]:
+        """Ids by title and by text; not made for those who name items by id."""
+        found: dict[str, str] = {}
+        for item, text in zip(self._catalogue.items, self._catalogue.texts, strict=True):
+            found.setdefault(one_line(item.title).casefold(), item.item_id)
+            found.setdefault(text.casefold(), item.item_id)
+        return found
 
     def read(self, entries: Sequence[str], user_id: str = "") -> History:
         """A history from item ids, titles or item texts, oldest first.

@@ -54,7 +54,7 @@ class BatchSettings(Settings):
     """
 
     batch_users: int = Field(default=8, ge=1, le=4096)
-    memory_gb: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    memory_gb: float = Field(default=2.0, gt=0)
 
 
 class BeamSettings(BatchSettings):

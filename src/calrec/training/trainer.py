@@ -118,6 +118,7 @@ class CalrecTrainer(CheckpointedTrainer):
         """An update's batches, and its target tokens on all processes."""
         batches, tokens = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._users = [user for batch in batches for user in batch["users"]]
+        self._updates_summed += 1
         if len(batches) > 1 and self._negatives == "update" and self._settings.contrasts:
             self._repeated = deque(self._first_passes(batches))
         return batches, tokens
@@ -201,12 +202,11 @@ class CalrecTrainer(CheckpointedTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds every term's mean since the last log, and the epoch in passes over the data."""
         if "loss" in logs:
-            since = max(self._updates_summed, self._initial_global_step)  # sums do not outlive an interruption
-            updates = max(1, self.state.global_step - since)
-            sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=self.args.device) / updates
+            sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=self.args.device)
+            sums /= max(1, self._updates_summed)
             logs |= dict(zip(self._sums, self.accelerator.reduce(sums, "sum").tolist(), strict=True))
             self._sums.clear()
-            self._updates_summed = self.state.global_step
+            self._updates_summed = 0
         if self.state.epoch is not None:
             # To Trainer the stage is one epoch; to the reader an epoch is a pass over the data.
             done = self.state.global_step * self.args.gradient_accumulation_steps * self.args.world_size
