@@ -1,4 +1,4 @@
-"""Samples from a causal language model: the same ones in every mode, in every batch and on every device."""
+"""Samples from a causal language model: the same ones in every mode and in every batch, but for rounding."""
 
 from __future__ import annotations
 
