@@ -58,7 +58,7 @@ def main() -> int:
             # As the one that asks for most, so that every baseline it needs is at hand.
             fused = settings.model_copy(update={"method": "fused"})
             recommender = CALRec.for_domain(options.run, domain, fused)
-        tuned = not options.quick and (options.run / INFERENCE).exists()
+        tuned = options.quick or (options.run / INFERENCE).exists()
         rows = {}
         for name, settings in _ways(recommender.settings, tuned, options.quick):
             rows[name] = _measured(recommender, settings, domain, options.users)

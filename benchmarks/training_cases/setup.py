@@ -89,7 +89,9 @@ class Case:
     def sample(self, users: int, seed: int = 0) -> Domain:
         """Some users of the domain, and the items that they bought."""
         domain = _whole_domain(self.data, self.quick)
-        sequences = domain.sequences.sample(min(users, len(domain.sequences)), seed=seed).sort("user_id")
+        # Polars' own sample is another one in another version.
+        drawn = np.random.default_rng(seed).permutation(len(domain.sequences))[:users]
+        sequences = domain.sequences[np.sort(drawn).tolist()].sort("user_id")
         bought = sequences["item_ids"].explode().unique()
         return replace(
             domain, items=domain.items.filter(pl.col("item_id").is_in(bought.implode())), sequences=sequences

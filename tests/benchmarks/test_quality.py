@@ -15,7 +15,7 @@ def test_every_way_has_its_row(tmp_path):
     assert done.returncode == 0, done.stderr
     said = json.loads(file.read_text())
     assert said["claims"] == []
-    assert set(said["quality"]) == {"1 samples", "2 samples", "beam 4", "beam 10", "towers", "likelihood"}
+    assert set(said["quality"]) == {"1 samples", "2 samples", "beam 4", "beam 10", "towers", "likelihood", "fused"}
     for row in said["quality"].values():
         assert {"recall@1", "recall@10", "ndcg@10", "mrr", "seconds", "passes", "tokens"} <= set(row)
         assert row["tokens"] > 0
