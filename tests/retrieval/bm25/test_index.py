@@ -78,6 +78,23 @@ def test_top_equals_sorting_the_direct_formula(texts, queries, k, all_scored):
         np.testing.assert_array_equal(scores[row], [*expected[best], *[0] * none])
 
 
+@given(st.lists(short_texts, min_size=1, max_size=30), short_texts, st.integers(1, 4))
+def test_top_does_not_depend_on_how_fine_the_units_are(texts, query, k):
+    with some_left_out(), mock.patch.object(pruned, "_HIGHEST", 40):
+        columns, _ = Bm25Index(texts).top([query], k)
+    best = in_total_order(np.float32(direct(texts, query, 1.5, 0.75)), k)
+    assert columns[0, : len(best)].tolist() == best
+
+
+def test_queries_of_very_many_words_are_added_up():
+    texts = made_up_titles(500)
+    index, query = Bm25Index(texts), " ".join(f"w{word}" for word in range(3000))
+    with some_left_out():
+        expected = index.top([query], 20)
+        with mock.patch.object(pruned, "_MANY_WORDS", 100):
+            assert np.array_equal(index.top([query], 20), expected)
+
+
 def made_up_titles(items, vocabulary=3000):
     """Titles by Zipf's law, some of them given twice."""
     drawn = ZIPF.zipf(1.2, (items, 9)) % vocabulary

@@ -145,7 +145,7 @@ class Bm25Index:
     def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """BM25 of every item for every query: shape (len(queries), len(self)), each >= 0; 0 where no word is shared."""
         result = np.empty((len(queries), len(self)), dtype=np.float32)
-        scorer = Scorer(self._postings, self._norm, np.float64)
+        scorer = Scorer(self._postings, self._norm)
         for row, query in zip(result, self._queries(queries), strict=True):
             row[:] = scorer.totals(query)
         return result
@@ -170,10 +170,9 @@ class Bm25Index:
             raise ValueError(f"k must be at least 1, got {k}")
         columns = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.zeros((len(queries), k), dtype=np.float32)
-        exact, rough = (Scorer(self._postings, self._norm, dtype) for dtype in (np.float64, np.float32))
-        room = Room(len(self))
+        scorer, room = Scorer(self._postings, self._norm), Room(len(self))
         for row, query in enumerate(self._queries(queries)):
-            found, reached = best(exact, rough, query, k, room)
+            found, reached = best(scorer, query, k, room)
             columns[row, : len(found)] = found
             scores[row, : len(found)] = reached
         return columns, scores
