@@ -51,6 +51,11 @@ class Learnt(Recommender, Protocol):
         """The name of each domain, and the hash of the split, or hashes, whose training part was learnt."""
         ...
 
+    @property
+    def learnt(self) -> NDArray[np.uint64] | None:
+        """Hashes of the purchases that were learnt (`calrec.data.learnt`); None where they are not known."""
+        ...
+
 
 @runtime_checkable
 class Prepared(Recommender, Protocol):

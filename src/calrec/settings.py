@@ -43,6 +43,15 @@ def read_settings(kind: type[S], values: Mapping[str, Any], overrides: Sequence[
         raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(lines))}") from None
 
 
+def leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys, as ``--set`` takes them, and their values."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def _with(values: dict[str, Any], override: str) -> dict[str, Any]:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():

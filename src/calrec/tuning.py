@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from calrec.data.store import Domain
 from calrec.errors import ConfigError
-from calrec.evaluation import require_same_split, sample_users
+from calrec.evaluation import require_unseen, sample_users
 from calrec.metrics import ranking_metrics, ranks_by_id, standard_errors
 from calrec.metrics.ranking import Ranks
 from calrec.pipeline import CALRec, InferenceSettings
 from calrec.pipeline.methods import Scores, corrected
 from calrec.pipeline.settings import CorrectionSettings
+from calrec.progress import progress_bar
 from calrec.protocol import exclude_last
 from calrec.records import History
 from calrec.retrieval import gains
@@ -68,12 +68,12 @@ def tune(recommender: CALRec, domain: Domain, sources: Sequence[str], users: int
         users: a fixed sample of so many; None takes all.
 
     Raises:
-        ConfigError: fewer than two sources, more users than there are, or a run of another version of the domain.
+        ConfigError: fewer than two sources, more users than there are, or a run that has learnt what they bought next.
     """
     if len(set(sources)) < 2:
         raise ConfigError(f"there is nothing to join in {', '.join(sources) or 'no source'}: name two sources or more")
-    require_same_split(recommender, domain)
     examples = sample_users(domain.split("valid"), users)
+    require_unseen(recommender, domain, examples)
     histories = [History(example.user_id, example.history) for example in examples]
     targets = np.array([domain.catalogue.positions.get(example.target, -1) for example in examples])
     trial = _Trial(recommender, histories, targets, domain.exclude_last)
@@ -119,11 +119,12 @@ class _Trial:
     def raw(self, sources: Iterable[str]) -> dict[str, Scores]:
         """source -> (U, I) scores, likelihoods without a correction."""
         parts: dict[str, list[Scores]] = {source: [] for source in sources}
-        starts = range(0, len(self._histories), _BATCH)
-        for start in track(starts, "validation users", transient=True):
-            request = self._recommender.request(self._histories[start : start + _BATCH])
-            for source, scores in parts.items():
-                scores.append(request.uncorrected(source))
+        with progress_bar("validation users", len(self._histories)) as bar:
+            for start in range(0, len(self._histories), _BATCH):
+                request = self._recommender.request(self._histories[start : start + _BATCH])
+                for source, scores in parts.items():
+                    scores.append(request.uncorrected(source))
+                bar.update(len(request.histories))
         return {source: np.concatenate(scores) for source, scores in parts.items()}
 
     def row(self, method: str, scores: Scores) -> Row:

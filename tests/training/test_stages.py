@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
+from calrec.data.learnt import learnt_purchases, load_learnt
 from calrec.errors import ConfigError, DataError, ModelError
 from calrec.model.backbones import load_backbone
 from calrec.training import stages
@@ -52,6 +54,7 @@ def test_both_stages_leave_a_plain_folder(plan, tmp_path, tiny_domain):
     first, second = weights(run / "stage-one" / "model"), weights(run)
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert not list(run.rglob("*.bin"))
+    assert np.array_equal(load_learnt(run), learnt_purchases([tiny_domain]))
     assert (run / "stage-one" / "curves.png").stat().st_size > 1000
 
 
@@ -132,7 +135,7 @@ def test_stage_two_begins_from_no_other_stage_one(plan, tmp_path):
 
 def test_another_recipe_in_the_same_folder_is_refused(plan, tmp_path):
     train(plan(stage_two=None), tmp_path / "run", use_cpu=True)
-    with pytest.raises(ConfigError, match=r"another recipe \(objective differ"):
+    with pytest.raises(ConfigError, match=r"another recipe \(objective.alpha 0.125 there and 0.0 here\)"):
         train(plan(stage_two=None, objective={"alpha": 0}), tmp_path / "run", use_cpu=True)
 
 
@@ -166,11 +169,27 @@ def test_a_domain_with_nothing_to_learn_from_is_named(plan, tmp_path, monkeypatc
         train(plan(stage_one=None), tmp_path / "run", use_cpu=True)
 
 
-def test_a_mended_recipe_may_be_tried_again_in_the_same_folder(plan, tmp_path):
+def test_a_mended_recipe_may_be_tried_again_in_the_same_folder(plan, tmp_path, monkeypatch):
     run = tmp_path / "run"
     with pytest.raises(DataError, match="no domain"):
         train(plan(stage_one=None, stage_two={"domain": str(tmp_path / "none"), **SMALL}), run, use_cpu=True)
+    with pytest.raises(ConfigError, match="train_layers"):
+        train(plan(stage_one=None, model={**RANDOM, "train_layers": 9}), run, use_cpu=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, "stage_callbacks", lambda _: [InterruptAt(1)])
+        with pytest.raises(InterruptionError):
+            train(plan(), run, use_cpu=True)
     assert train(plan(stage_one=None), run, use_cpu=True).stage == "stage-two"
+
+
+def test_a_recipe_is_fixed_once_something_is_learnt(plan, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, "stage_callbacks", lambda _: [InterruptAt(4)])
+        with pytest.raises(InterruptionError):
+            train(plan(stage_one=None), run, use_cpu=True)
+    with pytest.raises(ConfigError, match="another recipe"):
+        train(plan(stage_one=None, objective={"alpha": 0}), run, use_cpu=True)
 
 
 def test_a_plan_that_cannot_be_read_is_named(plan, tmp_path):

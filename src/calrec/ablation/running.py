@@ -19,7 +19,8 @@ from calrec.evaluation import Result, evaluate, sample_users
 from calrec.pipeline import CALRec, InferenceSettings
 from calrec.pipeline.regrounded import Regrounded
 from calrec.training.config import TrainingPlan
-from calrec.training.stages import require_same_plan, train
+from calrec.training.same_plan import require_same_plan
+from calrec.training.stages import train
 from calrec.training.untrained import save_untrained
 
 logger = logging.getLogger(__name__)

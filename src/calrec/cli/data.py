@@ -60,6 +60,8 @@ def prepare(
     item_column: Annotated[str, typer.Option(help="A table's column of items, in both files.")] = "item_id",
     time_column: Annotated[str, typer.Option(help="A table's column of times.")] = "timestamp",
     title_column: Annotated[str, typer.Option(help="A table's column of titles.")] = "title",
+    separator: Annotated[str, typer.Option(help="What stands between the columns of a CSV, such as ';'.")] = ",",
+    name: Annotated[str | None, typer.Option(help="The domain's name in results (the source's).")] = None,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Skip and count bad JSON lines.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a different domain in --out.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
@@ -72,15 +74,18 @@ def prepare(
     """
     from calrec.data.prepare import prepare as prepare_domain
     from calrec.data.sources import SourceOptions
+    from calrec.settings import read_settings
 
-    options = SourceOptions(
-        items=items,
-        user_column=user_column,
-        item_column=item_column,
-        time_column=time_column,
-        title_column=title_column,
-        skip_bad_lines=skip_bad_lines,
-    )
+    options = {
+        "items": items,
+        "user_column": user_column,
+        "item_column": item_column,
+        "time_column": time_column,
+        "title_column": title_column,
+        "separator": separator.replace("\\t", "\t"),
+        "name": name,
+        "skip_bad_lines": skip_bad_lines,
+    }
     # What is not given is left to the source's own defaults.
     given = {
         "min_length": min_length,
@@ -92,7 +97,8 @@ def prepare(
         "unknown_items": unknown_items,
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    domain = prepare_domain(source, out, settings, options, replace=force)
+    read = read_settings(SourceOptions, options, where="reading")
+    domain = prepare_domain(source, out, settings, read, replace=force)
     if json_:
         typer.echo(domain.manifest.model_dump_json(indent=2))
     else:

@@ -2,6 +2,6 @@
 
 from calrec.evaluation.protocol import Protocol
 from calrec.evaluation.result import Result, load_result
-from calrec.evaluation.run import evaluate, require_same_split, sample_users
+from calrec.evaluation.run import evaluate, require_unseen, sample_users
 
-__all__ = ["Protocol", "Result", "evaluate", "load_result", "require_same_split", "sample_users"]
+__all__ = ["Protocol", "Result", "evaluate", "load_result", "require_unseen", "sample_users"]

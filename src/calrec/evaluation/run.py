@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from calrec.atomic import replacing, sole_writer
+from calrec.data.learnt import overlap
 from calrec.data.splits import Split
 from calrec.data.store import Domain
 from calrec.data.writing import writing
@@ -32,12 +34,17 @@ from calrec.evaluation.result import (
 )
 from calrec.evaluation.slices import slices_of
 from calrec.metrics import ranks_by_id, ranks_by_text
+from calrec.progress import progress_bar
 from calrec.protocol import Learnt, Prepared, Recommender, Writer, exclude_last, top_k
 from calrec.records import Example, History
 
 # The sample of users is part of the protocol, so it has one seed for everyone.
 _SAMPLE_SEED = 0
 _PARTS = ".parts"
+# Some catalogues share a few purchases, such as categories of one shop with an item in both.
+_TOLERATED = 0.01
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -69,18 +76,18 @@ def evaluate(
         settings: all that changes the recommender's scores, to stand in the result.
 
     Raises:
-        ConfigError: the recommender ranks another catalogue or has learnt from another version of the domain, there are
-            fewer users than asked for, or another process makes this result.
+        ConfigError: the recommender ranks another catalogue or has learnt what it is to find, there are fewer users
+            than asked for, or another process makes this result.
         DataError: the split has no user, or ``out`` holds something else or cannot be written.
     """
     if recommender.catalogue.ids != domain.catalogue.ids:
         raise ConfigError(f"{recommender.name} ranks another catalogue than that of {domain.name}")
-    require_same_split(recommender, domain)
     # Before the scoring, which may take hours.
     require_result_or_nothing(out)
     examples = sample_users(domain.split(split), users)
     if not examples:
         raise DataError(f"{domain.path}: no user has a target for the split {split!r}")
+    require_unseen(recommender, domain, examples)
     protocol = protocol_of(domain, split, [example.user_id for example in examples], last_excluded)
     identity = {"method": recommender.name, "settings": settings or {}, "protocol": protocol.hash, "top": top}
     done = _finished(out, identity)
@@ -104,21 +111,35 @@ def evaluate(
     return result
 
 
-def require_same_split(recommender: Recommender, domain: Domain) -> None:
-    """Refuse a method that was trained on another version of a domain: what it learnt may be the targets of this one.
+def require_unseen(recommender: Recommender, domain: Domain, examples: Sequence[Example]) -> None:
+    """Refuse a method that was trained on what it is to find, be it in another version of the domain or elsewhere.
+
+    Args:
+        recommender: that may be `Learnt`.
+        domain: of the examples.
+        examples: whose targets are to be found.
 
     Raises:
-        ConfigError: it was.
+        ConfigError: it has learnt more than a few of the targets; a few are logged.
     """
-    if not isinstance(recommender, Learnt):
+    if not isinstance(recommender, Learnt) or not recommender.learnt_from:
         return
-    others = [known for known in recommender.learnt_from.get(domain.name, ()) if known != domain.split_hash]
-    if others:
+    foreign = domain.split_hash not in chain.from_iterable(recommender.learnt_from.values())
+    if foreign:
+        logger.warning("%s was not trained on %s: it knows these items by their texts", recommender.name, domain.path)
+    if recommender.learnt is None:
+        if foreign:
+            logger.warning("which purchases it has learnt is not known, so nobody can say whether these are among them")
+        return
+    found, looked_for = overlap(recommender.learnt, domain, examples)
+    told = f"{recommender.name} has learnt {found:,} of {looked_for:,} targets of {domain.path}"
+    if found > _TOLERATED * looked_for:
         raise ConfigError(
-            f"{recommender.name} was trained on another version of {domain.name} (split {others[0][:12]}, and "
-            f"{domain.path} has {domain.split_hash[:12]}), in which targets of this one may be training data: "
-            "evaluate it on the data it was trained on, or train it on these"
+            f"{told}: it was trained on another version of these data, or on others that hold the same purchases; "
+            "evaluate it on the data that it was trained on, or train it on these"
         )
+    if found:
+        logger.warning(told)
 
 
 def sample_users(examples: Sequence[Example], users: int | None) -> list[Example]:
@@ -169,9 +190,7 @@ def _scored(
     tables = [pl.read_parquet(path) for path in sorted(parts.glob("[0-9]*.parquet"))]
     known = {user_id for table in tables for user_id in table["user_id"]}
     missing = [example for example in examples if example.user_id not in known]
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, transient=True) as progress:
-        task = progress.add_task(recommender.name, total=len(examples), completed=len(known))
+    with progress_bar(f"{recommender.name}: users", len(examples), done=len(known)) as bar:
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
             began = time.perf_counter()
@@ -179,7 +198,7 @@ def _scored(
             table = table.with_columns(seconds=pl.lit((time.perf_counter() - began) / len(batch)))
             _keep(table, parts / f"{len(known) + start:08}.parquet")
             tables.append(table)
-            progress.advance(task, len(batch))
+            bar.update(len(batch))
     order = pl.DataFrame({"user_id": [example.user_id for example in examples]})
     rankings = order.join(pl.concat(tables), on="user_id", how="left", maintain_order="left", validate="1:1")
     return rankings.drop("seconds"), float(rankings["seconds"].sum())

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from calrec.baselines import BASELINES, fit_baseline
+from calrec.data.learnt import load_learnt
 from calrec.data.store import Domain, read_catalogue
 from calrec.errors import DataError
 from calrec.model.backbones import BackboneSettings, load_backbone
@@ -47,6 +48,7 @@ class CALRec:
         fingerprint: SHA-256 of the weights, to stand in results.
         domain: that baselines learn from, where the settings name some.
         store: folder where the items' vectors and priors are kept.
+        learnt: hashes of the purchases that it was trained on, where they are known.
 
     Raises:
         DataError: no item, or one without text, or with one that is too long.
@@ -62,12 +64,14 @@ class CALRec:
         fingerprint: str = "",
         domain: Domain | None = None,
         store: Path | None = None,
+        learnt: NDArray[np.uint64] | None = None,
     ) -> None:
         self.lm = lm
         self.tokenizer = tokenizer
         self.card = card
         self.settings = settings or InferenceSettings()
         self.fingerprint = fingerprint
+        self.learnt = learnt
         used = [] if domain is None else [name for name in self.settings.used() if name in BASELINES]
         self._baselines: dict[str, Recommender] = {name: fit_baseline(name, domain) for name in used if domain}
         self._changing = Lock()
@@ -105,8 +109,17 @@ class CALRec:
         warn_if_slow(settings.dtype, device, "set dtype=float32")
         catalogue = read_catalogue(folder / ITEMS) if catalogue is None else catalogue
         lm: Any = backbone.lm
-        fingerprint = backbone.fingerprint
-        return cls(lm.to(device), backbone.tokenizer, card, catalogue, settings, fingerprint, domain, folder / COMPUTED)
+        return cls(
+            lm.to(device),
+            backbone.tokenizer,
+            card,
+            catalogue,
+            settings,
+            backbone.fingerprint,
+            domain,
+            store=folder / COMPUTED,
+            learnt=load_learnt(folder),
+        )
 
     @classmethod
     def for_domain(cls, run: str | Path, domain: Domain, settings: InferenceSettings | None = None) -> CALRec:

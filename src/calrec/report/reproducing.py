@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from calrec.baselines import BASELINES, SEQUENTIAL
 from calrec.evaluation.result import Result
 from calrec.pipeline.settings import InferenceSettings
 from calrec.report.ledger import Comparison
+from calrec.settings import leaves
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def command(result: Result, data: str) -> str:
         return ""
     words = ["calrec", "evaluate", "RUN" if is_run else said.method, "--data", data, "--split", protocol.split]
     words += ["--users", str(protocol.users), "--exclude-last" if protocol.exclude_last else "--include-last"]
-    for key, value in _leaves(settings):
+    for key, value in leaves(settings):
         words += ["--set", f"{key}={_as_yaml(value)}"]
     return shlex.join([*words, "--out", str(result.path)])
 
@@ -68,14 +69,6 @@ def _of_baseline(name: str, said: Mapping[str, Any]) -> Mapping[str, Any] | None
     """What ``--set`` changes, not what else a result says of it; None where it is no baseline."""
     method = {**BASELINES, **SEQUENTIAL}.get(name)
     return None if method is None else {key: said[key] for key in method.settings_type.model_fields if key in said}
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _as_yaml(value: Any) -> str:

@@ -7,9 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from calrec.atomic import room_for, sync, sync_tree
+from calrec.data.learnt import LEARNT
 from calrec.errors import ModelError
 from calrec.model.weights import without_progress_bars
 from calrec.training.model_card import model_card
@@ -18,10 +21,19 @@ from calrec.training.run_card import RunCard
 CARD, ITEMS = "calrec.json", "items.parquet"
 
 
-def save_model(folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path) -> None:
+def save_model(
+    folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path, learnt: NDArray[np.uint64] | None = None
+) -> None:
     """Write weights, tokenizer, ``calrec.json`` and the catalogue; the card comes last, so a folder with one is whole.
 
     Files are written beside the folder and then moved into it, since a run's folder holds other things as well.
+
+    Args:
+        folder: the run's, or a stage's in it.
+        lm: the model. tokenizer: its.
+        card: what is known of it.
+        items: an ``items.parquet`` of a domain.
+        learnt: hashes of the purchases that it was trained on; None where it was trained on none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left_by_a_kill in folder.glob(".saving-*"):
@@ -32,6 +44,7 @@ def save_model(folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path
             lm.save_pretrained(part)
         tokenizer.save_pretrained(part)
         shutil.copyfile(items, part / ITEMS)
+        np.save(part / LEARNT, np.empty(0, dtype=np.uint64) if learnt is None else learnt)
         (part / "README.md").write_text(model_card(card), encoding="utf-8")
         (part / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
         sync_tree(part)

@@ -16,6 +16,7 @@ import torch
 from accelerate import PartialState
 
 from calrec.atomic import replace_text, sole_writer
+from calrec.data.learnt import learnt_purchases
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError, DataError
 from calrec.model.backbones import Backbone, load_backbone
@@ -30,6 +31,7 @@ from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.curves import plot_curves
 from calrec.training.run_card import DomainCard, RunCard
 from calrec.training.run_folder import is_whole, load_card, save_model
+from calrec.training.same_plan import has_weights, require_same_plan
 from calrec.training.sequences import DomainTexts, Texts, Window, example_windows, training_windows
 from calrec.training.trackers import require_trackers
 from calrec.training.trainer import CalrecTrainer, stage_callbacks, training_arguments
@@ -85,7 +87,7 @@ def train(
     processes = PartialState(cpu=not accelerator)
     if not processes.is_main_process:
         tell = _silent
-    require_same_plan(plan, out / PLAN)
+    require_same_plan(plan, out / PLAN, mendable=not has_weights(out))
     if stage_one is not None:
         _require_stage_one_of(plan, stage_one)
     if is_whole(out):
@@ -100,7 +102,6 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool, 
     loaded = {path: load_domain(path) for stage in plan.stages.values() for path in stage.domains}
     backbone = load_backbone(plan.model)
     processes.wait_for_everyone()
-    # Only now: a recipe that names a wrong domain may be mended and tried again in the same folder.
     if processes.is_main_process:
         replace_text(out / PLAN, plan.model_dump_json(indent=2))
     folders = {name: out / name / "model" for name in plan.stages}
@@ -132,7 +133,9 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool, 
             tokens=dict(card.tokens if card else {}) | {name: tokens},
         )
         if processes.is_main_process:
-            save_model(folder, backbone.lm, backbone.tokenizer, card, domains[-1].path / ITEMS)
+            so_far = {path for name in card.domains for path in plan.stages[name].domains}
+            learnt = learnt_purchases(loaded[path] for path in so_far)
+            save_model(folder, backbone.lm, backbone.tokenizer, card, domains[-1].path / ITEMS, learnt)
         processes.wait_for_everyone()
     if card is None:
         raise ConfigError("the recipe has no stage")
@@ -141,25 +144,6 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool, 
 
 def _silent(_: str) -> None:
     """What the processes beside the main one tell."""
-
-
-def require_same_plan(plan: TrainingPlan, path: Path) -> None:
-    """Refuse a folder in which a file names another plan; one without that file may have any.
-
-    Raises:
-        ConfigError: the plans differ in what decides the weights, or the file is no plan.
-    """
-    if not path.exists():
-        return
-    try:
-        before, now = TrainingPlan.model_validate_json(path.read_bytes()).deciding, plan.deciding
-    except ValueError:
-        raise ConfigError(f"{path} is no plan of a run: choose another --out") from None
-    changed = sorted(key for key in now if before[key] != now[key])
-    if changed:
-        raise ConfigError(
-            f"{path.parent} holds a run of another recipe ({', '.join(changed)} differ): choose another --out"
-        )
 
 
 def _require_stage_one_of(plan: TrainingPlan, folder: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from calrec.atomic import replacing
 from calrec.model.towers import Towers
+from calrec.progress import progress_bar
 from calrec.text.encode import EncodedSequence
 from calrec.training.batches import length_grouped, padded_ids
 
@@ -119,8 +119,9 @@ def _write(towers: Towers, sequences: Sequence[EncodedSequence], path: Path) -> 
     batches = length_grouped(np.argsort(lengths, kind="stable"), lengths, _TOKENS_A_PASS)
     try:
         # Written, not mapped: a full disk is then an error, and not the end of the process by a signal.
-        with replacing(path) as part, part.open("wb") as file:
-            for batch in track(batches, "Trunk, once for all passes"):
+        bar = progress_bar("trunk, once for all passes", len(sequences))
+        with bar, replacing(path) as part, part.open("wb") as file:
+            for batch in batches:
                 ids = padded_ids([sequences[index] for index in batch], pad_id=0)
                 half = towers.trunk(ids.to(device)).to("cpu", torch.float16).numpy()
                 if not np.isfinite(half).all():
@@ -128,6 +129,7 @@ def _write(towers: Towers, sequences: Sequence[EncodedSequence], path: Path) -> 
                 for row, index in zip(half, batch, strict=True):
                     file.seek(int(ends[index] - lengths[index]) * row[0].nbytes)
                     file.write(row[: lengths[index]].tobytes())
+                bar.update(len(batch))
     except _BeyondFloat16Error:
         logger.warning("the trunk's states exceed float16: doing without the cache")
         return False

@@ -49,7 +49,7 @@ def test_gzipped(folder):
         ("films.inter", INTER.replace("timestamp", "time"), r"films.inter has no column 'timestamp' \(it has"),
         ("films.item", ITEM.replace("movie_title", "label"), r"films.item has no column 'title'"),
         ("films.inter", INTER.replace("1.5", "noon"), r"films.inter: row 2: timestamp is 'noon'"),
-        ("films.inter", INTER.replace("u\t2", "\t2"), r"films.inter: row 2: user_id is None"),
+        ("films.inter", INTER.replace("u\t2", "\t2"), r"films.inter: row 2: user_id is empty"),
         ("films.inter", INTER + "u\t1\t5\t3\t4\t5\n", r"films.inter cannot be read: .*: mend the file"),
         ("films.item", "", r"films.item cannot be read: empty"),
         ("films.item", ITEM + "\tnameless\t\t\n", r"films.item: 1 items have no id"),

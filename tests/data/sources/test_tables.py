@@ -56,6 +56,8 @@ def test_columns_of_other_names(write):
         (["1970-01-01T00:00:01", "1970-01-01T00:00:02.5"], [1.0, 2.5]),
         (["1970-01-01 00:00:01", "1970-01-01 00:00:02"], [1.0, 2.0]),
         (["1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.000Z"], [1.0, 2.0]),
+        (["1970-01-01T01:00:01+01:00", "1970-01-01T00:00:02.5-00:00"], [1.0, 2.5]),
+        (["1970-01-01 00:00:01+00", "1970-01-01 00:00:02+00"], [1.0, 2.0]),
         (["3", "4.5"], [3.0, 4.5]),
     ],
 )
@@ -74,8 +76,47 @@ def test_datetimes_keep_their_order(write):
 
 def test_a_time_that_is_none_is_named(write):
     folder = write(bought=BOUGHT.with_columns(timestamp=pl.Series(["1", "noon"])))
-    with pytest.raises(DataError, match=r"interactions.csv: row 2: timestamp is 'noon'"):
+    with pytest.raises(DataError, match=r"interactions.csv: row 2: timestamp is 'noon': write it as a number, 2024-05"):
         open_source(folder)
+
+
+def test_errors_call_columns_as_the_file_does(write):
+    folder = write(bought=BOUGHT.with_columns(timestamp=pl.Series(["1", None])).rename({"timestamp": "when"}))
+    with pytest.raises(DataError, match=r"row 2: when is empty: mend or remove it \(1 such rows\)"):
+        open_source(folder, SourceOptions(time_column="when"))
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_are_read_and_named_where_they_are_not_said(write, mark):
+    folder = write()
+    for name, table in (("interactions", BOUGHT), ("items", ITEMS)):
+        table.write_csv(folder / f"{name}.csv", separator=mark)
+    with pytest.raises(DataError, match=r"interactions.csv: its columns stand between .*: add --separator"):
+        open_source(folder)
+    assert open_source(folder, SourceOptions(separator=mark)).interactions.rows() == BOUGHT.rows()
+
+
+def test_another_encoding_is_told(write):
+    folder = write()
+    (folder / "items.csv").write_bytes("item_id,title\n007,Müller\n08,C\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"items.csv is not in UTF-8: save it as that"):
+        open_source(folder)
+
+
+def test_a_line_with_too_many_fields_is_named(write):
+    folder = write()
+    (folder / "items.csv").write_text('item_id,title\n007,"A\nb"\n08,C, D\n')
+    with pytest.raises(DataError, match=r"items.csv: line 4 has 3 fields, and the first line names 2: put a field"):
+        open_source(folder)
+
+
+def test_items_listed_twice_are_counted_aloud(write, caplog):
+    open_source(write(items=pl.concat([ITEMS, ITEMS.with_columns(colour=pl.lit("blue"))])))
+    assert "2 rows repeat an id; of each id the fullest row counts" in caplog.text
+
+
+def test_a_domain_may_have_another_name(write):
+    assert open_source(write(), SourceOptions(name="my shop")).name == "my shop"
 
 
 def test_bad_lines_of_jsonl(write):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +15,7 @@ from calrec.baselines.sequential.networks import Network
 from calrec.baselines.sequential.settings import SequentialSettings
 from calrec.baselines.sequential.vocabulary import PADDING, Vocabulary, padded
 from calrec.errors import ModelError
+from calrec.progress import progress_bar
 
 Tokens = NDArray[np.int64]
 _SCORED_TOGETHER = 256
@@ -70,7 +68,8 @@ def train(
     drawn = torch.Generator().manual_seed(settings.seed)
     curve: list[float] = []
     best = _copy(network)
-    with _progress(name, settings.epochs) as advance:
+    # The line that stays says how training went.
+    with progress_bar(f"{name}: passes", settings.epochs, stays=True) as bar:
         for _ in range(settings.epochs if sequences else 0):
             _one_pass(network, sequences, vocabulary.trained, optimizer, settings.batch_items, drawn)
             try:
@@ -80,7 +79,8 @@ def train(
             if curve[-1] > max(curve[:-1], default=-1.0):
                 best = _copy(network)
             since = len(curve) - 1 - int(np.argmax(curve))
-            advance(f"validation NDCG@10 {curve[-1]:.4f}, best {max(curve):.4f} {since} passes ago")
+            bar.set_postfix_str(f"validation NDCG@10 {curve[-1]:.4f}, best {max(curve):.4f} {since} passes ago", False)
+            bar.update()
             if since >= settings.patience:
                 break
     network.load_state_dict(best)
@@ -124,15 +124,6 @@ def ndcg(network: Network, validation: Validation, columns: Tokens) -> float:
 
 def _copy(network: Network) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-@contextmanager
-def _progress(name: str, epochs: int) -> Iterator[Callable[[str], None]]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    # Not transient: the line that stays says how training went.
-    with Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"{name}: passes", total=epochs, said="")
-        yield lambda said: bar.update(task, advance=1, said=said)
 
 
 def batches(lengths: Sequence[int], items: int, generator: torch.Generator) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from calrec.data.sources.amazon import read_amazon
@@ -29,6 +30,11 @@ def open_source(spec: str | Path | Sequence[str | Path], options: SourceOptions 
         DataError: it is of no known form, or cannot be read.
     """
     options = options or SourceOptions()
+    source = _read(spec, options)
+    return replace(source, name=options.name or source.name)
+
+
+def _read(spec: str | Path | Sequence[str | Path], options: SourceOptions) -> Source:
     parts = [str(part) for part in ([spec] if isinstance(spec, str | Path) else spec)]
     if len(parts) == 1 and parts[0].startswith(JOURNEY):
         return read_journey(parts[0].removeprefix(JOURNEY))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+from pydantic import Field
 
 from calrec.errors import DataError
 from calrec.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 PAPER_ATTRIBUTES = ("title", "category", "brand", "price")
 """The attributes of the paper's item text."""
 
-_DATES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_DATES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+
+_FORMS = "a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00"
 
 
 class SourceOptions(Settings):
@@ -27,6 +33,8 @@ class SourceOptions(Settings):
         item_column: name of the items' column of a table, in both files.
         time_column: name of the times' column of a table.
         title_column: name of the titles' column of a table.
+        separator: between the columns of a CSV, one character.
+        name: of the domain, where the source's own name will not do.
         skip_bad_lines: skip and count the JSON lines that cannot be read.
     """
 
@@ -35,6 +43,8 @@ class SourceOptions(Settings):
     item_column: str = "item_id"
     time_column: str = "timestamp"
     title_column: str = "title"
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    name: str | None = Field(default=None, min_length=1)
     skip_bad_lines: bool = False
 
 
@@ -72,7 +82,7 @@ def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
     """``item_id`` and attributes as clean str, each id once, in the order of the ids.
 
     Of several rows with one id the fullest wins, attribute by attribute in the alphabet, so that the order of the rows
-    does not count.
+    does not count; a warning says how many there were.
 
     Raises:
         DataError: an item without an id.
@@ -83,7 +93,10 @@ def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
     attributes = [name for name in items.columns if name != "item_id"]
     items = items.select(pl.col("item_id").cast(pl.String), *(clean_text(pl.col(name)) for name in attributes))
     by_fullness = items.sort(["item_id", *attributes], descending=[False, *(True for _ in attributes)])
-    return by_fullness.unique("item_id", keep="first", maintain_order=True)
+    single = by_fullness.unique("item_id", keep="first", maintain_order=True)
+    if len(single) < len(items):
+        logger.warning("%s: %d rows repeat an id; of each id the fullest row counts", path, len(items) - len(single))
+    return single
 
 
 def clean_text(column: pl.Expr) -> pl.Expr:
@@ -92,8 +105,14 @@ def clean_text(column: pl.Expr) -> pl.Expr:
     return unescaped.str.replace_all(r"[\s\p{Cc}]+", " ").str.strip_chars()
 
 
-def clean_interactions(interactions: pl.DataFrame, path: Path) -> pl.DataFrame:
+def clean_interactions(
+    interactions: pl.DataFrame, path: Path, columns: Mapping[str, str] | None = None
+) -> pl.DataFrame:
     """``user_id``, ``item_id`` and ``timestamp`` in their types; datetimes become seconds since 1970.
+
+    Args:
+        interactions: as they were read. path: from there.
+        columns: the file's own names of the three, where they are others.
 
     Raises:
         DataError: a value is missing or is no time; the row is named, counted from 1 without the header.
@@ -107,8 +126,10 @@ def clean_interactions(interactions: pl.DataFrame, path: Path) -> pl.DataFrame:
         bad = frame[name].is_null()
         if bad.any():
             row = bad.arg_max() or 0
-            value = interactions[name][row]
-            raise DataError(f"{path}: row {row + 1}: {name} is {value!r}: mend or remove it ({bad.sum()} such rows)")
+            value, column = interactions[name][row], (columns or {}).get(name, name)
+            said = "empty" if value is None else repr(value)
+            forms = f"write it as {_FORMS}" if name == "timestamp" and value is not None else "mend or remove it"
+            raise DataError(f"{path}: row {row + 1}: {column} is {said}: {forms} ({bad.sum()} such rows)")
     return frame
 
 

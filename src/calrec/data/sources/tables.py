@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import shlex
 from pathlib import Path
 
 import polars as pl
 
-from calrec.data.sources.files import bare_name, file_hash, reading, require_columns
+from calrec.data.sources.files import bare_name, file_hash, is_gzip, reading, require_columns
 from calrec.data.sources.lines import read_whole_lines
 from calrec.data.sources.source import (
     Source,
@@ -24,14 +27,15 @@ def read_tables(interactions: Path, items: Path, options: SourceOptions) -> Sour
     Raises:
         DataError: a file cannot be read, or a column is missing.
     """
-    bought, bad_interactions = read_table(interactions, options.skip_bad_lines)
-    described, bad_items = read_table(items, options.skip_bad_lines)
+    bought, bad_interactions = read_table(interactions, options)
+    described, bad_items = read_table(items, options)
     columns = [options.user_column, options.item_column, options.time_column]
     require_columns(bought, columns, interactions, "name it with --user-column, --item-column, --time-column")
     require_columns(
         described, [options.item_column, options.title_column], items, "name it with --item-column, --title-column"
     )
-    bought = bought.select(columns).rename(dict(zip(columns, ("user_id", "item_id", "timestamp"), strict=True)))
+    own = dict(zip(("user_id", "item_id", "timestamp"), columns, strict=True))
+    bought = bought.select(**{name: pl.col(column) for name, column in own.items()})
     described = described.rename({options.item_column: "item_id", options.title_column: "title"})
     described = clean_items(described, items)
     name = bare_name(interactions)
@@ -39,22 +43,49 @@ def read_tables(interactions: Path, items: Path, options: SourceOptions) -> Sour
         name=interactions.resolve().parent.name if name == "interactions" else name,
         form="tables",
         items=described,
-        interactions=clean_interactions(bought, interactions),
+        interactions=clean_interactions(bought, interactions, own),
         files={path.name: file_hash(path) for path in (interactions, items)},
         text_attributes=paper_attributes(described),
         skipped_lines=bad_interactions + bad_items,
     )
 
 
-def read_table(path: Path, skip_bad_lines: bool) -> tuple[pl.DataFrame, int]:
+def read_table(path: Path, options: SourceOptions) -> tuple[pl.DataFrame, int]:
     """A CSV, Parquet or JSONL file, the first and the last plain or gzipped, and how many lines were skipped."""
     name = path.name.removesuffix(".gz")
     if name.endswith((".json", ".jsonl")):
-        return read_whole_lines(path, skip_bad_lines)
+        return read_whole_lines(path, options.skip_bad_lines)
     with reading(path):
         if name.endswith(".parquet"):
             return pl.read_parquet(path), 0
         if name.endswith(".csv"):
-            # Ids stay as they are written ("007"); times are read where they are wanted.
-            return pl.read_csv(path, infer_schema=False), 0
+            return _read_csv(path, options.separator), 0
     raise DataError(f"{path}: unknown kind of table: give .csv, .parquet or .jsonl, or a .csv.gz or .jsonl.gz")
+
+
+def _read_csv(path: Path, separator: str) -> pl.DataFrame:
+    try:
+        # Ids stay as they are written ("007"); times are read where they are wanted.
+        frame = pl.read_csv(path, infer_schema=False, separator=separator)
+    except pl.exceptions.ComputeError as error:
+        # polars names neither the line nor what to do.
+        if "utf-8" in str(error):
+            raise DataError(f"{path} is not in UTF-8: save it as that, in a spreadsheet as 'CSV UTF-8'") from None
+        if "more fields" in str(error):
+            raise DataError(_first_long_line(path, separator)) from None
+        raise
+    others = [mark for mark in ";\t|," if mark != separator and mark in "".join(frame.columns)]
+    if len(frame.columns) == 1 and others:
+        raise DataError(f"{path}: its columns stand between {others[0]!r}: add --separator {shlex.quote(others[0])}")
+    return frame
+
+
+def _first_long_line(path: Path, separator: str) -> str:
+    with gzip.open(path, "rt", encoding="utf-8") if is_gzip(path) else path.open(encoding="utf-8") as stream:
+        rows = csv.reader(stream, delimiter=separator)
+        columns = len(next(rows))
+        found = next((len(row) for row in rows if len(row) > columns), columns)
+        return (
+            f"{path}: line {rows.line_num} has {found} fields, and the first line names {columns}: put a field that "
+            f"holds {separator!r} in double quotes, or mend the line"
+        )
