@@ -56,7 +56,7 @@ def run_quickstart(out: Path, console: Console, use_cpu: bool = False) -> Quicks
     results = [
         evaluate(b, target, "test", out / "results" / b.name, users=HOUSEHOLDS, settings=b.described) for b in baselines
     ]
-    recommender = CALRec.for_domain(run, target)
+    recommender = CALRec.for_domain(run, target, device="cpu" if use_cpu else None)
     results.append(
         evaluate(
             recommender,

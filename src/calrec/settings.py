@@ -40,7 +40,7 @@ def read_settings(kind: type[S], values: Mapping[str, Any], overrides: Sequence[
         return kind.model_validate(merged)
     except ValidationError as error:
         lines = [_explain(kind, dict(fault)) for fault in error.errors()]
-        raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(lines))}") from None
+        raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(lines))}".replace("?; ", "? ")) from None
 
 
 def leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -140,7 +140,7 @@ def test_a_folder_that_holds_something_else_is_refused(ablate, tmp_path, capsys)
 def test_a_folder_of_another_recipe_is_refused(ablate, capsys):
     assert ablate("--only", "full") == 0
     assert ablate("--only", "full", "--set", "objective.alpha=0.2") == 2
-    assert "holds a run of another recipe (objective differ)" in capsys.readouterr().err
+    assert "holds a run of another recipe (objective.alpha 0.125 there and 0.2 here)" in capsys.readouterr().err
 
 
 def test_results_of_another_kind_do_not_take_the_place_of_those_that_are_there(ablate, capsys):

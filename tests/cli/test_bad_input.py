@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -110,8 +111,13 @@ def test_nothing_but_bad_lines(pens, tmp_path, refused):
     [
         ("interactions.csv", "timestamp", "when", "interactions.csv has no column 'timestamp' (it has ['user_id',"),
         ("items.csv", "title", "name", "items.csv has no column 'title' (it has ['item_id', 'name']): name it with"),
-        ("interactions.csv", "u1,2,2", "u1,,2", "interactions.csv: row 7: item_id is None: mend or remove it"),
-        ("interactions.csv", "u1,2,2", "u1,2,noon", "interactions.csv: row 7: timestamp is 'noon': mend or remove it"),
+        ("interactions.csv", "u1,2,2", "u1,,2", "interactions.csv: row 7: item_id is empty: mend or remove it"),
+        (
+            "interactions.csv",
+            "u1,2,2",
+            "u1,2,noon",
+            "interactions.csv: row 7: timestamp is 'noon': write it as a number,",
+        ),
         ("items.csv", "2,Pen 2\n", "", "tables (interactions.csv, items.csv): user 'u0' has item '2', which is not"),
     ],
 )
@@ -271,3 +277,18 @@ def test_a_full_disk_under_a_library_is_no_fault_of_calrecs(tiny_domain, refused
 
     monkeypatch.setattr("calrec.data.audit.audit", full)
     assert "make room there, and call the same command again" in refused("data", "audit", tiny_domain.path)
+
+
+def test_a_path_that_cannot_be_written_is_no_fault_of_calrecs(tiny_run, tiny_domain, tmp_path, refused, monkeypatch):
+    def read_only(path, *_, **__):
+        raise OSError(30, "Read-only file system", str(path))
+
+    assert main(["evaluate", "markov", "--data", str(tiny_domain.path), "--out", str(tmp_path / "results" / "a")]) == 0
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    set_ = ("--set", f"stage_two.domain={tiny_domain.path}")
+    for arguments in (
+        ("train", "two-cores", "--out", tmp_path / "new", *set_),
+        ("report", tmp_path / "results", "--out", tmp_path / "new" / "page.html"),
+        ("evaluate", "markov", "--data", tiny_domain.path, "--out", tmp_path / "new" / "a"),
+    ):
+        assert "ead-only file system: " in refused(*arguments)

@@ -35,6 +35,22 @@ def test_compare_prints_one_table_and_the_tests(results, capsys):
     assert "p_holm" in said["results"][1]["against_reference"]
 
 
+def test_names_are_whole_where_errors_would_leave_them_no_room(results, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert run("compare", *results) == 0
+    first = capsys.readouterr().out.partition("paired over users")[0]
+    assert "│ popularity " in first
+    assert "±" not in first
+    monkeypatch.setenv("COLUMNS", "120")
+    assert run("compare", *results) == 0
+    assert "±" in capsys.readouterr().out
+
+
+def test_a_folder_of_results_says_how_to_name_them(results, capsys):
+    assert run("compare", results[0].parent) == 2
+    assert f"it holds some: name them, as {results[0].parent}/*" in capsys.readouterr().err
+
+
 def test_results_of_one_method_are_told_apart_by_their_folders(tiny_domain, tmp_path, capsys):
     for name, window in (("near", 1), ("far", 3)):
         settings = ("--set", f"window={window}")
@@ -99,6 +115,8 @@ def test_settings_of_a_method(tiny_domain, tmp_path, capsys):
         ("markov", ("--split", "tset"), "choose test or valid"),
         ("item-knn", ("--set", "windwo=2"), "did you mean 'window'?"),
         ("markov", ("--users", "99"), "the split has 12 users"),
+        ("markov", ("--method", "beam"), "--method beam says how a trained run ranks, and markov is a baseline"),
+        ("item-knn", ("--set", "windwo=2", "--set", "windoe=2"), "did you mean 'window'? unknown key 'windoe'"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_domain, tmp_path, capsys, method, options, said):

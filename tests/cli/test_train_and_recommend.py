@@ -1,6 +1,7 @@
 """From a recipe to recommendations, by the commands a user types."""
 
 import json
+import shlex
 
 import pytest
 
@@ -32,6 +33,16 @@ def test_train_then_recommend(recipe, tmp_path, capsys):
         assert {"item_id", "score", "rank", "text", "trace"} <= set(place)
     assert main(["recommend", run, "--history", "i0", "--explain", *few]) == 0
     assert "the model wrote" in capsys.readouterr().out
+
+
+def test_what_train_says_comes_next_does(recipe, tmp_path, capsys, monkeypatch):
+    assert main(["train", str(recipe), "--out", str(tmp_path / "run"), "--cpu"]) == 0
+    following = capsys.readouterr().err.partition("Next: calrec ")[2]
+    monkeypatch.chdir(tmp_path)
+    few = ["--users", "3", "--cpu", "--set", "sampling.n=2", "--set", "sampling.max_new_tokens=4"]
+    assert main([*shlex.split(following), *few]) == 0
+    assert (tmp_path / "results" / "run" / "result.json").is_file()
+    assert "was not trained on" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

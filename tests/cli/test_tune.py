@@ -37,9 +37,12 @@ def test_tune_then_evaluate_and_recommend(tiny_run, tiny_domain, tmp_path, capsy
     ("arguments", "said"),
     [
         (["--source", "beam"], "name two sources or more"),
-        (["--source", "beam", "--source", "item-kn"], "did you mean item-knn?"),
+        (["--source", "beam", "--source", "item-kn"], "--source item-kn: did you mean item-knn?"),
         (["--source", "beam", "--source", "samples", "--users", "99"], "the split has 12 users"),
-        (["--source", "beam", "--source", "samples", "--set", "beam.with=3"], "did you mean 'width'?"),
+        (
+            ["--source", "beam", "--source", "samples", "--set", "beam.with=3"],
+            "error: --set: unknown key 'beam.with': did you mean 'width'?",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(tiny_run, tiny_domain, capsys, arguments, said):
@@ -48,6 +51,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tiny_run, tiny_domain, capsys,
     assert error.startswith("calrec: error: ")
     assert said in error
     assert not (tiny_run / "inference.json").exists()
+
+
+def test_the_file_and_the_command_line_are_told_apart(tiny_run, tiny_domain, capsys):
+    (tiny_run / "inference.json").write_text('{"settings": {"epsilon": 0.5}}')
+    assert run("recommend", tiny_run, "--history", "i0", "--set", "epsilom=1") == 2
+    assert "error: --set: unknown key 'epsilom'" in capsys.readouterr().err
+    (tiny_run / "inference.json").write_text('{"settings": {"epsilom": 0.5}}')
+    assert run("recommend", tiny_run, "--history", "i0") == 2
+    assert "inference.json: unknown key 'epsilom'" in capsys.readouterr().err
 
 
 def test_an_unknown_method_is_named(tiny_run, tiny_domain, tmp_path, capsys):

@@ -48,7 +48,7 @@ def ablate(
     from calrec.ablation import ablate as run_variants
     from calrec.ablation.table import TESTED, against_full, save_table
     from calrec.ablation.variants import FULL
-    from calrec.cli.compare import results_table, tests_table
+    from calrec.cli.compare import print_results, tests_table
     from calrec.cli.stopping import stoppable
     from calrec.data.store import load_domain
     from calrec.errors import ConfigError
@@ -78,7 +78,7 @@ def ablate(
         typer.echo(json.dumps(said, indent=2))
         return
     shown, console = list(results.values()), Console()
-    console.print(results_table(shown, "id"))
+    print_results(console, shown)
     if len(shown) > 1:
         console.print(tests_table(shown, results[FULL], TESTED, against_full(results)))
     news.print(f"The table is in {out / 'ablation.md'} and {out / 'ablation.json'}, the results in {out / 'results'}.")

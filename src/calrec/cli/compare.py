@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from calrec.evaluation.result import Result
@@ -57,12 +58,20 @@ def compare(
         typer.echo(json.dumps(_as_json(loaded, chosen, metric, tests), indent=2))
     else:
         console = Console()
-        console.print(results_table(loaded, identity))
+        print_results(console, loaded, identity)
         console.print(tests_table(loaded, chosen, metric, tests))
 
 
-def results_table(results: Sequence[Result], identity: str) -> Table:
-    """Metrics with their standard errors, the best of each column in bold."""
+def print_results(console: Console, results: Sequence[Result], identity: str = "id") -> None:
+    """Metrics with their standard errors; without these where the console is too narrow for both."""
+    table = results_table(results, identity)
+    if console.measure(table).maximum > console.width:
+        table = results_table(results, identity, with_errors=False)
+    console.print(table)
+
+
+def results_table(results: Sequence[Result], identity: str, with_errors: bool = True) -> Table:
+    """Metrics, and their standard errors; the best of each column in bold."""
     from rich.table import Table
     from rich.text import Text
 
@@ -83,7 +92,8 @@ def results_table(results: Sequence[Result], identity: str) -> Table:
         cells = [Text(label)]
         for name in SHOWN:
             mean = _mean(result, identity, name)
-            cells.append(Text(f"{mean:.4f} ±{errors[name] or 0:.3f}"[:14], "bold" if mean == best[name] else ""))
+            error = f" ±{errors[name] or 0:.3f}" if with_errors else ""
+            cells.append(Text(f"{mean:.4f}{error}"[:14], "bold" if mean == best[name] else ""))
         table.add_row(*cells)
     return table
 

@@ -44,6 +44,7 @@ def evaluate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the method.")
     ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave an accelerator alone.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print result.json.")] = False,
 ) -> None:
     """Rank the whole catalogue for the users of a split.
@@ -55,7 +56,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from calrec.cli.compare import results_table
+    from calrec.cli.compare import print_results
     from calrec.data.store import load_domain
     from calrec.errors import ConfigError
     from calrec.evaluation import evaluate as evaluate_method
@@ -63,7 +64,7 @@ def evaluate(
     if split not in ("test", "valid"):
         raise ConfigError(f"--split {split}: choose test or valid")
     domain = load_domain(data)
-    recommender, settings = ready(method, domain, with_method(how, set_))
+    recommender, settings = ready(method, domain, set_ or (), how, cpu)
     result = evaluate_method(
         recommender,
         domain,
@@ -77,7 +78,7 @@ def evaluate(
     if json_:
         typer.echo(result.summary.model_dump_json(indent=2))
     else:
-        Console().print(results_table([result], "id"))
+        print_results(Console(), [result])
         typer.echo(f"The result is in {out}.", err=True)
 
 
@@ -86,11 +87,13 @@ def with_method(method: str | None, overrides: Sequence[str] | None) -> list[str
     return [*(overrides or ()), *([] if method is None else [f"method={method}"])]
 
 
-def ready(method: str, domain: Domain, overrides: Sequence[str]) -> tuple[Recommender, dict[str, Any]]:
+def ready(
+    method: str, domain: Domain, overrides: Sequence[str], how: str | None = None, use_cpu: bool = False
+) -> tuple[Recommender, dict[str, Any]]:
     """A recommender by the name of a baseline or the folder of a run, and what it was set to.
 
     Raises:
-        ConfigError: neither a baseline nor a folder, or an unknown setting.
+        ConfigError: neither a baseline nor a folder, an unknown setting, or a baseline that is to rank as runs do.
         ModelError: the folder is no run.
     """
     import difflib
@@ -100,6 +103,8 @@ def ready(method: str, domain: Domain, overrides: Sequence[str]) -> tuple[Recomm
 
     known = [*BASELINES, *SEQUENTIAL]
     if method in known:
+        if how is not None:
+            raise ConfigError(f"--method {how} says how a trained run ranks, and {method} is a baseline: leave it out")
         baseline = fit_baseline(method, domain, overrides)
         return baseline, baseline.described
     if not Path(method).is_dir():
@@ -110,5 +115,6 @@ def ready(method: str, domain: Domain, overrides: Sequence[str]) -> tuple[Recomm
     from calrec.pipeline import CALRec
     from calrec.pipeline.tuned import load_inference
 
-    recommender = CALRec.for_domain(method, domain, load_inference(Path(method), overrides))
+    settings = load_inference(Path(method), with_method(how, overrides))
+    recommender = CALRec.for_domain(method, domain, settings, "cpu" if use_cpu else None)
     return recommender, recommender.described

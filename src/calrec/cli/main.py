@@ -27,6 +27,11 @@ from calrec.cli.tune import tune
 from calrec.cli.verify import verify
 from calrec.errors import CalrecError
 
+# What is wrong with a path that the user gave.
+_OF_A_PATH = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
 DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 # typer ships a click of its own in newer releases, and this is the one of its error classes that it names everywhere.
@@ -83,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`", MISTAKE)
     except CalrecError as error:
         return _fail(str(error), MISTAKE)
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        return _fail(f"{error.filename}: {error.strerror}: give another path", MISTAKE)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; call the same command again to go on", INTERRUPTED)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_A_PATH and error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror}: give another path", MISTAKE)
         # Libraries raise it as errors of their own, with the system's words in them.
         if os.strerror(errno.ENOSPC) in str(error):
             return _fail(f"{error}: make room there, and call the same command again", MISTAKE)

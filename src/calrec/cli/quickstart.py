@@ -20,7 +20,7 @@ def quickstart(
     """
     from rich.console import Console
 
-    from calrec.cli.compare import results_table
+    from calrec.cli.compare import print_results
     from calrec.cli.recommend import ranking_table
     from calrec.cli.stopping import stoppable
     from calrec.quickstart import example_household, run_quickstart
@@ -29,7 +29,7 @@ def quickstart(
     console = Console()
     with stoppable():
         done = run_quickstart(out, console, cpu)
-    console.print(results_table(done.results, "id"))
+    print_results(console, done.results)
     console.rule("4. Five recommendations for one household")
     example = example_household(done.results[-1], done.domain)
     texts = dict(zip(done.recommender.catalogue.ids, done.recommender.catalogue.texts, strict=True))

@@ -33,6 +33,7 @@ def recommend(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change inference, e.g. sampling.n=8.")
     ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave an accelerator alone.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend the next items for one history.
@@ -47,17 +48,21 @@ def recommend(
     from calrec.pipeline.tuned import load_inference
 
     settings = load_inference(run, with_method(method, set_))
+    device = "cpu" if cpu else None
     if data is None:
-        recommender = CALRec.from_pretrained(run, settings=settings)
+        recommender = CALRec.from_pretrained(run, settings=settings, device=device)
     else:
-        recommender = CALRec.for_domain(run, load_domain(data), settings)
+        recommender = CALRec.for_domain(run, load_domain(data), settings, device)
     (ranking,) = recommender.recommend([history], k)
     if json_:
         typer.echo(json.dumps([asdict(place) for place in ranking], indent=2, ensure_ascii=False))
     elif ranking:
         Console().print(ranking_table(ranking, explain))
-    else:
-        typer.echo("Nothing to recommend: what the model wrote has no word in common with any item.", err=True)
+    if not ranking:
+        why = "what the model wrote has no word in common with any item; --method beam writes nothing but items"
+        typer.echo(
+            f"Nothing to recommend: {why if settings.method == 'samples' else 'the method ranks none'}.", err=True
+        )
 
 
 def ranking_table(ranking: list[Recommendation], explain: bool) -> Table:

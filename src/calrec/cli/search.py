@@ -32,7 +32,7 @@ def search(
     """
     from rich.console import Console
 
-    from calrec.cli.compare import results_table
+    from calrec.cli.compare import print_results
     from calrec.data.store import load_domain
     from calrec.search import SEARCH
     from calrec.search import search as try_all
@@ -43,7 +43,7 @@ def search(
     if json_:
         typer.echo((out / SEARCH).read_text(encoding="utf-8").rstrip())
         return
-    Console().print(results_table([one.result for one in tried], "id"))
+    print_results(Console(), [one.result for one in tried])
     overrides = [word for text in (*(set_ or ()), *tried[0].overrides) for word in ("--set", text)]
     following = ["calrec", "evaluate", method, "--data", str(data), "--out", f"results/{method}", *overrides]
     news.print(f"Written to {out / SEARCH}. Next: {shlex.join(following)}")

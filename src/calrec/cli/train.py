@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -46,4 +47,6 @@ def train(
     for stage, terms in card.best.items():
         values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
         news.print(f"{stage}: best validation: {values}")
-    news.print(f"The run is in {out}. Next: calrec evaluate {out} --data DOMAIN --split test --out RESULT")
+    data = list(card.plan.stages.values())[-1].domains[-1]
+    following = ["calrec", "evaluate", str(out), "--data", str(data), "--split", "test", "--out", f"results/{out.name}"]
+    news.print(f"The run is in {out}. Next: {shlex.join(following)}")

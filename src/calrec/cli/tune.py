@@ -27,6 +27,7 @@ def tune(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change inference, e.g. beam.width=64.")
     ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave an accelerator alone.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Choose how methods are joined and likelihoods corrected.
@@ -36,22 +37,30 @@ def tune(
 
     Example: calrec tune runs/shop --data domains/shop --source samples --source towers --source item-knn --users 300
     """
+    import difflib
     import json
 
     from rich.console import Console
 
     from calrec.data.store import load_domain
+    from calrec.errors import ConfigError
     from calrec.pipeline import CALRec
+    from calrec.pipeline.settings import SOURCES
     from calrec.pipeline.tuned import load_inference, save_inference
     from calrec.tuning import chosen_by
     from calrec.tuning import tune as choose
 
     domain = load_domain(data)
     sources = list(dict.fromkeys(source or ["samples", "beam", "towers"]))
+    unknown = [name for name in sources if name not in SOURCES]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], SOURCES, n=1)
+        mend = f"did you mean {near[0]}?" if near else f"known are {', '.join(SOURCES)}"
+        raise ConfigError(f"--source {unknown[0]}: {mend}")
     method = load_inference(run, set_ or ()).method
     weights = json.dumps(dict.fromkeys(sources, 1.0))
     settings = load_inference(run, [*(set_ or ()), "method=fused", f"fusion.weights={weights}"])
-    recommender = CALRec.for_domain(run, domain, settings)
+    recommender = CALRec.for_domain(run, domain, settings, "cpu" if cpu else None)
     tuned = choose(recommender, domain, sources, users)
     chosen = tuned.settings.model_copy(update={"method": method})
     noted = chosen_by(tuned, domain)

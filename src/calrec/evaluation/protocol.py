@@ -49,7 +49,13 @@ class Protocol(Settings):
     def differences(self, other: Protocol) -> list[str]:
         """The fields in which two protocols differ, with both values."""
         mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
-        return [f"{name}: {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        differing = [name for name in mine if mine[name] != theirs[name]]
+        return [f"{name}: {_shown(name, mine)} and {_shown(name, theirs)}" for name in differing]
+
+
+def _shown(name: str, fields: Mapping[str, Any]) -> str:
+    """Of a hash as much as a person compares."""
+    return str(fields[name])[:12] if name.endswith("hash") else str(fields[name])
 
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:

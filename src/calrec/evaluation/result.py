@@ -189,7 +189,9 @@ def load_result(folder: str | Path) -> Result:
     """
     path = Path(folder)
     if not (path / RESULT).is_file() or not (path / RANKINGS).is_file():
-        raise DataError(f"{path} is no result: it has no {RESULT} and {RANKINGS}; make one with `calrec evaluate`")
+        within = any(path.glob(f"*/{RESULT}"))
+        mend = f"it holds some: name them, as {path}/*" if within else "make one with `calrec evaluate`"
+        raise DataError(f"{path} is no result, for it has no {RESULT} and {RANKINGS}: {mend}")
     try:
         summary = Summary.model_validate_json((path / RESULT).read_bytes())
         rankings = pl.read_parquet(path / RANKINGS)

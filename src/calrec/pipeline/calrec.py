@@ -122,9 +122,11 @@ class CALRec:
         )
 
     @classmethod
-    def for_domain(cls, run: str | Path, domain: Domain, settings: InferenceSettings | None = None) -> CALRec:
+    def for_domain(
+        cls, run: str | Path, domain: Domain, settings: InferenceSettings | None = None, device: str | None = None
+    ) -> CALRec:
         """Load a run to recommend a domain's items, whether or not it was trained on them."""
-        return cls.from_pretrained(run, domain.catalogue, settings, domain=domain)
+        return cls.from_pretrained(run, domain.catalogue, settings, device, domain)
 
     @property
     def name(self) -> str:

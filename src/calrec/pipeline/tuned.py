@@ -28,7 +28,8 @@ def load_inference(run: Path, overrides: Sequence[str] = ()) -> InferenceSetting
         values = json.loads(path.read_bytes())["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): remove it, or call calrec tune again") from None
-    return read_settings(InferenceSettings, values, overrides, where=str(path))
+    read_settings(InferenceSettings, values, where=str(path))  # so that an error says which of the two is at fault
+    return read_settings(InferenceSettings, values, overrides)
 
 
 def save_inference(run: Path, settings: InferenceSettings, chosen_by: Mapping[str, Any]) -> None:

@@ -75,7 +75,10 @@ def trunk_cache(
     width = towers.head_weight.shape[1]
     reason = against_cache(towers.trunk_layers, passes, tokens * width * 2 / 1e9, limit_gb)
     if reason:
-        logger.warning("no cache of the trunk's states: %s", reason)
+        # Where nothing is frozen there is nothing to keep, and nothing to mend.
+        logger.log(
+            logging.WARNING if towers.trunk_layers else logging.INFO, "no cache of the trunk's states: %s", reason
+        )
         return None
     path = folder / f"trunk-{_key(towers, distinct, autocast)}.f16"
     if not path.exists():
