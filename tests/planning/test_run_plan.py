@@ -65,8 +65,16 @@ class TestShapes:
 def test_no_pass_is_run_that_would_take_forever(plan, monkeypatch):
     monkeypatch.setattr("calrec.planning.run_plan.slowdown", lambda dtype, _: 30.0 if dtype == "bfloat16" else 1.0)
     assert plan_run(plan({"compute": "float32"}), use_cpu=True).stages[0].here is not None
-    for narrow in ({"compute": "bfloat16"}, {"dtype": "bfloat16"}):
+    for name in ("compute", "dtype"):
+        narrow = {name: "bfloat16"}
         planned = plan_run(plan(narrow), use_cpu=True)
         assert planned.stages[0].here is None
-        assert "in bfloat16 take 30 times as long as in float32 here" in planned.advice[0]
-        assert "set model.compute=float32 and model.dtype=float32" in planned.advice[0]
+        assert "in bfloat16 take about 30 times as long as in float32 here" in planned.advice[0]
+        assert planned.advice[0].endswith(f": set model.{name}=float32")
+
+
+@pytest.mark.parametrize(("load", "said"), [(0.2, 0), (7.0, 1)])
+def test_a_busy_machine_is_told(plan, monkeypatch, load, said):
+    monkeypatch.setattr("psutil.getloadavg", lambda: (load, 0.0, 0.0))
+    planned = plan_run(plan({}), use_cpu=True)
+    assert len([line for line in planned.advice if "plan again when it is quiet" in line]) == said

@@ -236,4 +236,4 @@ def test_a_processor_that_is_slow_in_the_recipes_dtype_is_warned_of(plan, tmp_pa
     monkeypatch.setattr("calrec.model.precision.slowdown", lambda dtype, _: 30.0 if dtype == "bfloat16" else 1.0)
     train(plan(stage_one=None, model={**RANDOM, "compute": "bfloat16"}), tmp_path / "run", use_cpu=True)
     (message,) = [message for message in caplog.messages if "matrix products" in message]
-    assert "in bfloat16 take 30 times as long as in float32 here: set model.compute=float32" in message
+    assert "in bfloat16 take about 30 times as long as in float32 here: set model.compute=float32" in message

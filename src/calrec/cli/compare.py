@@ -65,7 +65,8 @@ def compare(
 def print_results(console: Console, results: Sequence[Result], identity: str = "id") -> None:
     """Metrics with their standard errors; without these where the console is too narrow for both."""
     table = results_table(results, identity)
-    if console.measure(table).maximum > console.width:
+    unbounded = console.options.update(max_width=10_000)
+    if console.measure(table, options=unbounded).maximum > console.width:
         table = results_table(results, identity, with_errors=False)
     console.print(table)
 

@@ -12,7 +12,7 @@ import torch
 
 from calrec.data.store import load_domain
 from calrec.model.backbones import backbone_or_shape
-from calrec.model.precision import SLOW, slowdown
+from calrec.model.precision import SLOW, slowdown, told
 from calrec.planning.stage_plan import StagePlan, StagePlanner
 from calrec.training.adapt import merge_adapters, require_adapters
 from calrec.training.config import TrainingPlan
@@ -21,6 +21,8 @@ from calrec.training.trackers import require_trackers
 
 #: Seconds that the probes of all stages may take: the last pass of one may end a little later.
 PROBE_S = 30.0
+# From so many busy processes a thread on, times are those of a busy machine.
+_BUSY = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def plan_run(
     stages: list[StagePlan] = []
     dtype = plan.model.products(device.type != "cpu")
     times = slowdown(dtype, device) if probing else 1.0
-    advice = [_in_software(dtype, times)] if times > SLOW else []
+    advice = [f"{told(dtype, times)}, so no passes were run: {plan.model.in_float32}"] if times > SLOW else []
+    if probing and times <= SLOW and device.type == "cpu":
+        advice += _of_load(psutil.getloadavg()[0], torch.get_num_threads())
     for name, stage in plan.stages.items():
         begun = time.perf_counter()
         data = stage_data(plan, stage, [loaded[path] for path in stage.domains], backbone.tokenizer)
@@ -106,11 +110,13 @@ def _summary(stages: list[StagePlan], backbone: str, device: str, preparation: f
     )
 
 
-def _in_software(dtype: str, times: float) -> str:
-    return (
-        f"matrix products in {dtype} take {times:.0f} times as long as in float32 here, so no passes were run: set "
-        "model.compute=float32 and model.dtype=float32"
-    )
+def _of_load(load: float, threads: int) -> list[str]:
+    """What is to be said where other work made the passes slower than training alone will be."""
+    if load < _BUSY * threads:
+        return []
+    return [
+        f"{load:.1f} processes were at work here before: times are too long by as much; plan again when it is quiet"
+    ]
 
 
 def _advice(stage: StagePlan, free: int) -> Iterator[str]:

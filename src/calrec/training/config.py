@@ -67,6 +67,12 @@ class ModelSettings(BackboneSettings):
         """The dtype that matrix products are taken in."""
         return "bfloat16" if self.autocast(accelerator) else self.dtype
 
+    @property
+    def in_float32(self) -> str:
+        """What to set for products in float32 on a CPU."""
+        narrow = {"model.compute": self.compute == "bfloat16", "model.dtype": self.dtype != "float32"}
+        return "set " + " and ".join(f"{name}=float32" for name, is_narrow in narrow.items() if is_narrow)
+
 
 class SamplingRule(Settings):
     """How often each domain of a mixture is drawn. All of it is our choice [C].

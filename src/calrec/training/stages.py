@@ -228,7 +228,7 @@ def train_stage(
     passes = batches.tokens / sum(len(window) for window in data.training)
     autocast = plan.model.autocast(accelerator)
     if not accelerator:
-        warn_if_slow(plan.model.products(accelerator), "cpu", "set model.compute=float32 and model.dtype=float32")
+        warn_if_slow(plan.model.products(accelerator), "cpu", plan.model.in_float32)
     with PartialState().local_main_process_first():
         cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes, autocast)
     collator = Collator(
