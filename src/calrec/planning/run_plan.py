@@ -21,8 +21,6 @@ from calrec.training.trackers import require_trackers
 
 #: Seconds that the probes of all stages may take: the last pass of one may end a little later.
 PROBE_S = 30.0
-# From so many busy processes a thread on, times are those of a busy machine.
-_BUSY = 0.5
 
 
 @dataclass(frozen=True)
@@ -112,11 +110,9 @@ def _summary(stages: list[StagePlan], backbone: str, device: str, preparation: f
 
 def _of_load(load: float, threads: int) -> list[str]:
     """What is to be said where other work made the passes slower than training alone will be."""
-    if load < _BUSY * threads:
+    if load < threads:
         return []
-    return [
-        f"{load:.1f} processes were at work here before: times are too long by as much; plan again when it is quiet"
-    ]
+    return [f"all cores were busy before (load {load:.1f}), so the times are too long: plan again when it is quiet"]
 
 
 def _advice(stage: StagePlan, free: int) -> Iterator[str]:
