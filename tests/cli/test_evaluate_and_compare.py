@@ -39,7 +39,7 @@ def test_names_are_whole_where_errors_would_leave_them_no_room(results, capsys, 
     monkeypatch.setenv("COLUMNS", "70")
     assert run("compare", *results) == 0
     first = capsys.readouterr().out.partition("paired over users")[0]
-    assert "│ popularity " in first
+    assert "\n popularity " in first
     assert "±" not in first
     monkeypatch.setenv("COLUMNS", "120")
     assert run("compare", *results) == 0
@@ -57,7 +57,7 @@ def test_results_of_one_method_are_told_apart_by_their_folders(tiny_domain, tmp_
         run("evaluate", "item-knn", "--data", tiny_domain.path, "--out", tmp_path / name, *settings)
     assert run("compare", tmp_path / "near", tmp_path / "far", "--reference", tmp_path / "far") == 0
     shown = capsys.readouterr().out
-    assert "│ near " in shown
+    assert "\n near " in shown
     assert "against far, paired" in shown
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calrec.cli.tables import new_table
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -73,7 +75,6 @@ def print_results(console: Console, results: Sequence[Result], identity: str = "
 
 def results_table(results: Sequence[Result], identity: str, with_errors: bool = True) -> Table:
     """Metrics, and their standard errors; the best of each column in bold."""
-    from rich.table import Table
     from rich.text import Text
 
     from calrec.evaluation.compare import SHOWN, labels
@@ -82,7 +83,7 @@ def results_table(results: Sequence[Result], identity: str, with_errors: bool = 
     title = (
         f"{protocol.domain}, {protocol.split}: {protocol.users:,} users, {protocol.candidates:,} items, by {identity}"
     )
-    table = Table(title=title + (", last item excluded" if protocol.exclude_last else ""), title_justify="left")
+    table = new_table(title=title + (", last item excluded" if protocol.exclude_last else ""))
     # On a narrow terminal names are folded, and numbers never.
     table.add_column("method", overflow="fold")
     for name in SHOWN:
@@ -101,14 +102,13 @@ def results_table(results: Sequence[Result], identity: str, with_errors: bool = 
 
 def tests_table(results: Sequence[Result], reference: Result, metric: str, tests: Tests) -> Table:
     """Each result against the reference: the difference with its interval, its p-value, and whose users are better."""
-    from rich.table import Table
     from rich.text import Text
 
     from calrec.evaluation.compare import labels
 
     named = {str(result.path): label for result, label in zip(results, labels(results), strict=True)}
     title = Text(f"{metric} against {named[str(reference.path)]}, paired over users")
-    table = Table(title=title, title_justify="left")
+    table = new_table(title=title)
     table.add_column("method", overflow="fold")
     for name in ("difference", "95 % interval", "p (Holm)", "better/equal/worse"):
         table.add_column(name, justify="right", no_wrap=True)

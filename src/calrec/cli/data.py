@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from calrec.cli.tables import new_table
+
 if TYPE_CHECKING:
     from calrec.data.store import Domain
 
@@ -145,11 +147,9 @@ def _show_counts(domain: Domain) -> None:
 
 
 def _print_table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE, show_header=any(header))
+    table = new_table(title=title, header=any(header))
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place else "left")
     for row in rows:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calrec.cli.tables import new_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -54,9 +56,7 @@ def plan(
 
 
 def _stages_table(planned: RunPlan) -> Table:
-    from rich.table import Table
-
-    table = Table("", *(stage.name for stage in planned.stages), title=f"{planned.backbone}; {planned.device}")
+    table = new_table("", *(stage.name for stage in planned.stages), title=f"{planned.backbone}; {planned.device}")
     columns = [list(_facts(stage)) for stage in planned.stages]
     for row in zip(*columns, strict=True):
         table.add_row(row[0][0], *(value for _, value in row))
@@ -95,9 +95,7 @@ def _more(count: int, text: str) -> str:
 
 
 def _devices_table(planned: RunPlan) -> Table:
-    from rich.table import Table
-
-    table = Table(
+    table = new_table(
         "device", "assumed rate", *(stage.name for stage in planned.stages), title="Elsewhere: estimates, not measured"
     )
     for of_stages in zip(*(stage.elsewhere for stage in planned.stages), strict=True):

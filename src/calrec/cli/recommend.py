@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calrec.cli.tables import new_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -67,10 +69,9 @@ def recommend(
 
 def ranking_table(ranking: list[Recommendation], explain: bool) -> Table:
     """The ranking as a person reads it; texts are shown as they are, never as markup."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("rank", "item", "text", "score")
+    table = new_table("rank", "item", "text", "score")
     if explain:
         table.add_column("the model wrote")
         table.add_column("words in both")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calrec.cli.tables import new_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -78,11 +80,10 @@ def tune(
 
 def tuning_table(tuned: Tuned) -> Table:
     """What every source reached, and the fusion, on the validation users."""
-    from rich.table import Table
     from rich.text import Text
 
     shown = [name for name in ("recall@1", "recall@10", "ndcg@10", "mrr") if name in tuned.rows[0].metrics]
-    table = Table("method", *shown, title=f"{tuned.users:,} validation users", title_justify="left")
+    table = new_table("method", *shown, title=f"{tuned.users:,} validation users")
     for row in tuned.rows:
         table.add_row(Text(row.method), *(f"{row.metrics[name]:.4f} ±{row.errors[name]:.3f}" for name in shown))
     return table
