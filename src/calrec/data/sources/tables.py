@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import shlex
 from pathlib import Path
 
 import polars as pl
@@ -76,7 +75,7 @@ def _read_csv(path: Path, separator: str) -> pl.DataFrame:
         raise
     others = [mark for mark in ";\t|," if mark != separator and mark in "".join(frame.columns)]
     if len(frame.columns) == 1 and others:
-        raise DataError(f"{path}: its columns stand between {others[0]!r}: add --separator {shlex.quote(others[0])}")
+        raise DataError(f"{path}: its columns stand between {others[0]!r}: add --separator {others[0]!r}")
     return frame
 
 
