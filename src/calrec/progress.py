@@ -1,4 +1,4 @@
-"""The bar of long work: on standard error, since results belong on standard output."""
+"""The bar of long work: on standard error, since results belong on standard output; and how long it took."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def progress_bar(what: str, total: int, done: int = 0, stays: bool = False) -> A
     """
     seldom = {} if sys.stderr.isatty() else _IN_A_LOG
     return tqdm(desc=what, total=total, initial=done, leave=stays, dynamic_ncols=True, file=sys.stderr, **seldom)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``8 s``, ``51 min``, ``2 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -39,21 +39,6 @@ class Writer(Recommender, Protocol):
 
     def score_and_write(self, histories: Sequence[History]) -> tuple[NDArray[np.floating[Any]], list[list[Generation]]]:
         """The scores (H, I), and for each history the texts behind them, best first; none where it wrote none."""
-        ...
-
-
-@runtime_checkable
-class Learnt(Recommender, Protocol):
-    """A method that was trained before, on domains that it names."""
-
-    @property
-    def learnt_from(self) -> Mapping[str, Sequence[str]]:
-        """The name of each domain, and the hash of the split, or hashes, whose training part was learnt."""
-        ...
-
-    @property
-    def learnt(self) -> NDArray[np.uint64] | None:
-        """Hashes of the purchases that were learnt (`calrec.data.learnt`); None where they are not known."""
         ...
 
 

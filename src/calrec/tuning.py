@@ -73,7 +73,7 @@ def tune(recommender: CALRec, domain: Domain, sources: Sequence[str], users: int
     if len(set(sources)) < 2:
         raise ConfigError(f"there is nothing to join in {', '.join(sources) or 'no source'}: name two sources or more")
     examples = sample_users(domain.split("valid"), users)
-    require_unseen(recommender, domain, examples)
+    require_unseen(recommender, domain, "valid")
     histories = [History(example.user_id, example.history) for example in examples]
     targets = np.array([domain.catalogue.positions.get(example.target, -1) for example in examples])
     trial = _Trial(recommender, histories, targets, domain.exclude_last)

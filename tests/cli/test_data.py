@@ -84,3 +84,24 @@ def test_audit(shop, capsys):
     assert report["faults"] == []
     assert cli.main(["data", "audit", str(shop)]) == 2
     assert "is no domain" in capsys.readouterr().err
+
+
+def test_a_name_is_shown_as_it_is_and_not_as_markup(shop, capsys):
+    out = str(shop / "out")
+    assert cli.main(["data", "prepare", str(shop), "--out", out, "--name", "my [/b] [red]shop"]) == 0
+    assert "my [/b] [red]shop (tables)" in capsys.readouterr().out
+    for command in (["data", "audit", out], ["evaluate", "markov", "--data", out, "--out", str(shop / "result")]):
+        assert cli.main(command) == 0
+        assert "my [/b] [red]shop" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("typed", ["\\t", "\t"])
+def test_a_tab_can_be_typed(shop, typed):
+    for name in ("interactions.csv", "items.csv"):
+        (shop / name).write_text((shop / name).read_text().replace(",", "\t"))
+    assert cli.main(["data", "prepare", str(shop), "--out", str(shop / "out"), "--separator", typed]) == 0
+
+
+def test_what_separates_nothing_is_one_line(shop, capsys):
+    assert cli.main(["data", "prepare", str(shop), "--out", str(shop / "out"), "--separator", "ä"]) == 2
+    assert "error: reading: separator: columns can stand between" in capsys.readouterr().err

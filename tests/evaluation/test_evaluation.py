@@ -9,8 +9,6 @@ import pytest
 
 from calrec.atomic import sole_writer
 from calrec.baselines import BASELINES, fit_baseline
-from calrec.data.learnt import learnt_purchases
-from calrec.data.store import split_hash
 from calrec.errors import ConfigError, DataError
 from calrec.evaluation import evaluate, load_result
 from calrec.evaluation.beyond import beyond_accuracy
@@ -240,57 +238,6 @@ def test_users_who_were_picked_by_hand_are_found(tiny_domain, oracle, tmp_path):
     (found,) = faults(replace(result, rankings=few, summary=said), tiny_domain)
     assert found == "the users are neither all of the domain's nor its fixed sample of 5"
     assert not faults(evaluate(oracle, tiny_domain, "test", tmp_path / "five", users=5), tiny_domain)
-
-
-def a_year_later(domain, name="another name"):
-    """The same users and items, everybody with two more purchases: the targets of before are training data."""
-    more = domain.sequences.with_columns(
-        item_ids=pl.col("item_ids").list.concat(pl.col("item_ids").list.head(2)),
-        timestamps=pl.col("timestamps").list.concat(pl.col("timestamps").list.tail(2) + 1e9),
-    )
-    manifest = domain.manifest.model_copy(update={"name": name, "split_hash": split_hash(domain.items, more)})
-    return replace(domain, sequences=more, manifest=manifest)
-
-
-def having_learnt(oracle, *domains):
-    oracle.learnt_from = {domain.name: [domain.split_hash] for domain in domains}
-    oracle.learnt = learnt_purchases(domains)
-    return oracle
-
-
-@pytest.mark.parametrize("name", ["tiny", "another name"])
-def test_a_method_that_learnt_the_targets_is_refused_whatever_the_data_are_called(tiny_domain, oracle, tmp_path, name):
-    later = a_year_later(tiny_domain, name)
-    with pytest.raises(ConfigError, match=r"fixed has learnt \d+ of \d+ targets of .*another version of these data"):
-        evaluate(having_learnt(oracle, later), tiny_domain, "test", tmp_path / "out")
-    with pytest.raises(ConfigError, match="has learnt"):
-        evaluate(having_learnt(oracle, tiny_domain, later), tiny_domain, "test", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_method_that_learnt_the_same_data_or_those_before_is_evaluated(tiny_domain, oracle, tmp_path, caplog):
-    evaluate(having_learnt(oracle, tiny_domain), tiny_domain, "test", tmp_path / "out")
-    assert not caplog.records
-    evaluate(having_learnt(oracle, tiny_domain), a_year_later(tiny_domain), "test", tmp_path / "later")
-    assert [record.message for record in caplog.records] == [
-        f"fixed was not trained on {tiny_domain.path}: it knows these items by their texts"
-    ]
-
-
-def test_one_name_for_other_data_is_no_reason_to_refuse(tiny_domain, oracle, tmp_path):
-    oracle = having_learnt(oracle, tiny_domain)
-    oracle.learnt_from = {tiny_domain.name: ["the data of another shop"]}
-    evaluate(oracle, tiny_domain, "test", tmp_path / "out")
-
-
-def test_it_is_said_where_nobody_knows_what_was_learnt(tiny_domain, oracle, tmp_path, caplog):
-    oracle.learnt_from, oracle.learnt = {"another": ["0"]}, None
-    evaluate(oracle, tiny_domain, "test", tmp_path / "out")
-    assert "nobody can say" in caplog.text
-    oracle.learnt_from = {tiny_domain.name: [tiny_domain.split_hash]}
-    caplog.clear()
-    evaluate(oracle, tiny_domain, "test", tmp_path / "again")
-    assert not caplog.records
 
 
 @pytest.mark.parametrize("fault", ["metric", "protocol", "target", "user"])

@@ -73,7 +73,7 @@ def test_no_pass_is_run_that_would_take_forever(plan, monkeypatch):
         assert planned.advice[0].endswith(f": set model.{name}=float32")
 
 
-@pytest.mark.parametrize(("load", "said"), [(0.2, 0), (7.0, 1)])
+@pytest.mark.parametrize(("load", "said"), [(0.2, 0), (1e3, 1)])
 def test_a_busy_machine_is_told(plan, monkeypatch, load, said):
     monkeypatch.setattr("psutil.getloadavg", lambda: (load, 0.0, 0.0))
     planned = plan_run(plan({}), use_cpu=True)

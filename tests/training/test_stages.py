@@ -1,14 +1,16 @@
 """Whole runs: both stages, either alone, resumed, refused."""
 
 import json
+from dataclasses import replace
 
-import numpy as np
+import polars as pl
 import pytest
 import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from calrec.data.learnt import learnt_purchases, load_learnt
+from calrec.data.learnt import LEARNT, LearntPurchases
+from calrec.data.store import save, split_hash
 from calrec.errors import ConfigError, DataError, ModelError
 from calrec.model.backbones import load_backbone
 from calrec.training import stages
@@ -16,6 +18,7 @@ from calrec.training.alignment import Alignment
 from calrec.training.config import TrainingPlan
 from calrec.training.run_folder import load_card
 from calrec.training.stages import train
+from calrec.training.untrained import save_untrained
 
 SMALL = {"tokens_per_batch": 600, "epochs": 2, "validations": 4, "validation_users": 6, "learning_rate": 1e-2}
 RANDOM = {"backbone": "bytes", "init": "random", "random": {"hidden_size": 16, "layers": 2, "heads": 2}}
@@ -54,7 +57,7 @@ def test_both_stages_leave_a_plain_folder(plan, tmp_path, tiny_domain):
     first, second = weights(run / "stage-one" / "model"), weights(run)
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert not list(run.rglob("*.bin"))
-    assert np.array_equal(load_learnt(run), learnt_purchases([tiny_domain]))
+    assert LearntPurchases.load(run).fingerprint == LearntPurchases.of([tiny_domain]).fingerprint
     assert (run / "stage-one" / "curves.png").stat().st_size > 1000
 
 
@@ -131,6 +134,37 @@ def test_stage_two_begins_from_no_other_stage_one(plan, tmp_path):
     with pytest.raises(ModelError, match="is no run"):
         train(plan(), tmp_path / "second", use_cpu=True, stage_one=tmp_path / "none")
     assert not (tmp_path / "second").exists()
+
+
+def with_users_of_another_name(domain, path):
+    sequences = domain.sequences.with_columns(user_id="other " + pl.col("user_id"))
+    manifest = domain.manifest.model_copy(update={"split_hash": split_hash(domain.items, sequences)})
+    return replace(domain, path=path, sequences=sequences, manifest=manifest)
+
+
+def test_a_stage_does_not_go_on_from_other_data(plan, tmp_path, tiny_domain):
+    save(with_users_of_another_name(tiny_domain, tmp_path / "mix"))
+    stage_one = {"domains": [str(tmp_path / "mix")], "targets": "all", **SMALL}
+    train(plan(stage_one=stage_one, stage_two=None), tmp_path / "first", use_cpu=True)
+    save(replace(tiny_domain, path=tmp_path / "mix"), replace=True)
+    with pytest.raises(ConfigError, match="mix is not what stage-one was trained on"):
+        train(plan(stage_one=stage_one), tmp_path / "second", use_cpu=True, stage_one=tmp_path / "first")
+
+
+def test_a_run_as_a_backbone_hands_on_what_it_learnt(plan, tmp_path, tiny_domain):
+    other = with_users_of_another_name(tiny_domain, tmp_path / "other")
+    save(other)
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(plan(stage_one=None, stage_two={"domain": str(other.path), **SMALL}), first, use_cpu=True)
+    model = {"backbone": str(first)}
+    card = train(plan(stage_one=None, model=model), second, use_cpu=True)
+    assert [domain.split_hash for domain in card.domains["backbone"]] == [other.split_hash]
+    assert LearntPurchases.load(second).fingerprint == LearntPurchases.of([other, tiny_domain]).fingerprint
+    untrained = save_untrained(plan(stage_one=None, model=model), tiny_domain, tmp_path / "untrained")
+    assert untrained.domains == {"backbone": card.domains["backbone"]}
+    (first / LEARNT).unlink()
+    train(plan(stage_one=None, model=model), tmp_path / "third", use_cpu=True)
+    assert LearntPurchases.load(tmp_path / "third") is None
 
 
 def test_another_recipe_in_the_same_folder_is_refused(plan, tmp_path):

@@ -67,7 +67,9 @@ def test_a_cache_is_found_again_and_other_weights_make_another(towers, sequences
     with torch.no_grad():
         towers.lm.model.embed_tokens.weight[0, 0] += 1
     trunk_cache(towers, sequences, folder, limit_gb=1, passes=2)
-    assert len(list(folder.iterdir())) == 2
+    # The one before is of no use any more, and may be large.
+    (second,) = folder.iterdir()
+    assert second != first
 
 
 @pytest.mark.parametrize(
@@ -81,8 +83,11 @@ def test_where_it_does_not_pay_or_fit_there_is_none(towers, sequences, folder, c
 
 
 def test_without_a_frozen_layer_there_is_nothing_to_keep(backbone, sequences, folder, caplog):
-    assert trunk_cache(Towers(backbone.lm), sequences, folder, limit_gb=1, passes=5) is None
-    assert "no layer is frozen" in caplog.text
+    with caplog.at_level(logging.INFO):
+        assert trunk_cache(Towers(backbone.lm), sequences, folder, limit_gb=1, passes=5) is None
+    (record,) = caplog.records
+    assert "no layer is frozen" in record.message
+    assert record.levelno == logging.INFO  # nothing is amiss
 
 
 def test_states_beyond_float16_are_not_kept(towers, sequences, folder, monkeypatch, caplog):

@@ -18,6 +18,7 @@ from calrec.errors import ConfigError, DataError
 from calrec.evaluation import Result, evaluate, sample_users
 from calrec.pipeline import CALRec, InferenceSettings
 from calrec.pipeline.regrounded import Regrounded
+from calrec.progress import duration
 from calrec.training.config import TrainingPlan
 from calrec.training.same_plan import require_same_plan
 from calrec.training.stages import train
@@ -107,7 +108,7 @@ class _Ablation:
         began = time.monotonic()
         result = self._regrounded(variant, before[FULL]) if variant.regrounds else self._evaluated(variant, plan)
         reached, seconds = result.summary.metrics.by_id, time.monotonic() - began
-        told = f"recall@1 {reached['recall@1']:.4f}, ndcg@10 {reached['ndcg@10']:.4f}, {seconds:,.0f} s"
+        told = f"recall@1 {reached['recall@1']:.4f}, ndcg@10 {reached['ndcg@10']:.4f}, {duration(seconds)}"
         self.tell(f"{variant.name}: {told}")
         return result
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calrec.cli.tables import new_table
+from calrec.progress import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,8 +86,8 @@ def _facts(stage: StagePlan) -> Iterator[tuple[str, str]]:
         yield "time here", "not probed"
         yield "peak memory here", "not probed"
         return
-    spent = ", ".join(f"{part} {_time(seconds)}" for part, seconds in here.seconds.items() if seconds >= 0.5)
-    yield "time here", f"{_time(sum(here.seconds.values()))}" + (f" ({spent})" if spent else "")
+    spent = ", ".join(f"{part} {duration(seconds)}" for part, seconds in here.seconds.items() if seconds >= 0.5)
+    yield "time here", f"{duration(sum(here.seconds.values()))}" + (f" ({spent})" if spent else "")
     yield "peak memory here", f"{here.peak_gb:.2f} GB"
 
 
@@ -102,7 +103,7 @@ def _devices_table(planned: RunPlan) -> Table:
         cells = []
         for estimate in of_stages:
             memory = f"{estimate.memory_gb:.1f} GB" if estimate.memory_gb is not None else ""
-            seconds = _time(estimate.seconds) if estimate.seconds is not None and estimate.fits else ""
+            seconds = duration(estimate.seconds) if estimate.seconds is not None and estimate.fits else ""
             cells.append(", ".join(part for part in (memory, seconds, estimate.why_not) if part))
         table.add_row(of_stages[0].device, of_stages[0].rate, *cells)
     return table
@@ -111,17 +112,10 @@ def _devices_table(planned: RunPlan) -> Table:
 def _conclusion(planned: RunPlan) -> Iterator[str]:
     if planned.seconds is not None:
         yield (
-            f"Here: {_time(planned.seconds)}, of which loading {_time(planned.preparation_s)}; at most "
+            f"Here: {duration(planned.seconds)}, of which loading {duration(planned.preparation_s)}; at most "
             f"{planned.peak_gb:.1f} GB of memory and {planned.disk_gb:.1f} GB of disk. "
             f"Told from passes that took {planned.probe_s:.0f} s."
         )
     else:
         yield f"At most {planned.disk_gb:.1f} GB of disk."
     yield from planned.advice
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from hashlib import blake2b
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calrec.data.store import Domain
 from calrec.errors import DataError
+from calrec.protocol import Recommender
 from calrec.records import Example
 
 #: The file of a run that holds the hashes.
-LEARNT = "learnt.npy"
-# Of more purchases those with the lowest hashes are kept, which is a sample of them all: 8 MB.
+LEARNT = "learnt.npz"
+# Of more purchases those with the lowest hashes are kept, which is a sample of them all: 16 MB.
 _MOST = 1 << 20
+
+Hashes = NDArray[np.uint64]
 
 
 class Overlap(NamedTuple):
@@ -27,59 +33,111 @@ class Overlap(NamedTuple):
     looked_for: int
 
 
-def learnt_purchases(domains: Iterable[Domain]) -> NDArray[np.uint64]:
-    """Hashes of every user's training items, each once and ascending; see `overlap`."""
-    hashes = [
-        _hash(history.user_id, item_id, title)
-        for domain in domains
-        for titles in [_titles(domain)]
-        for history in domain.training_sequences()
-        for item_id, title in ((item_id, titles[item_id]) for item_id in history.item_ids)
-    ]
-    return np.unique(np.array(hashes, dtype=np.uint64))[:_MOST]
+@dataclass(frozen=True)
+class LearntPurchases:
+    """Purchases, as hashes: each once, ascending, and of more than a million the lowest.
 
-
-def overlap(learnt: NDArray[np.uint64], domain: Domain, examples: Sequence[Example]) -> Overlap:
-    """How many targets of some examples are among learnt purchases, whatever the domains are called.
-
-    A target that the user's history has as well tells nothing, since it may have been learnt from there.
-
-    Args:
-        learnt: from ``learnt_purchases``.
-        domain: of the examples.
-        examples: users, histories and targets.
+    Attributes:
+        titled: of the user, the item's id and its title, since two shops may use the same numbers.
+        numbered: of the user and the item's id alone, since titles may be written otherwise another time.
     """
-    titles = _titles(domain)
-    new = [e for e in examples if e.target in titles and e.target not in e.history]
-    hashes = np.array([_hash(e.user_id, e.target, titles[e.target]) for e in new], dtype=np.uint64)
+
+    titled: Hashes
+    numbered: Hashes
+
+    @classmethod
+    def of(cls, domains: Iterable[Domain]) -> LearntPurchases:
+        """Every user's training items."""
+        return cls._of_purchases(purchase for domain in domains for purchase in _training_purchases(domain))
+
+    @classmethod
+    def _of_purchases(cls, purchases: Iterable[tuple[str, str, str]]) -> LearntPurchases:
+        hashes = [(_hash(*purchase), _hash(*purchase[:2])) for purchase in purchases]
+        titled, numbered = np.array(hashes, dtype=np.uint64).reshape(-1, 2).T
+        return cls(np.unique(titled)[:_MOST], np.unique(numbered)[:_MOST])
+
+    def __or__(self, other: LearntPurchases) -> LearntPurchases:
+        return LearntPurchases(
+            np.union1d(self.titled, other.titled)[:_MOST], np.union1d(self.numbered, other.numbered)[:_MOST]
+        )
+
+    def overlaps(self, domain: Domain, examples: Sequence[Example]) -> tuple[Overlap, Overlap]:
+        """How many targets are among the purchases, whatever their domains are called: with titles, and without.
+
+        A target that the user's history has as well tells nothing, since it may have been learnt from there.
+
+        Args:
+            domain: of the examples.
+            examples: users, histories and targets.
+        """
+        titles = _titles(domain)
+        targets = [(e.user_id, e.target, titles[e.target]) for e in examples if e.target not in e.history]
+        titled = np.array([_hash(*target) for target in targets], dtype=np.uint64)
+        numbered = np.array([_hash(*target[:2]) for target in targets], dtype=np.uint64)
+        return _overlap(self.titled, titled), _overlap(self.numbered, numbered)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the hashes, in hex."""
+        return sha256(self.titled.tobytes() + self.numbered.tobytes()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        np.savez(path, titled=self.titled, numbered=self.numbered)
+
+    @classmethod
+    def load(cls, folder: Path) -> LearntPurchases | None:
+        """What a run's folder says of the purchases that it learnt; None where it says nothing, as a published one.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = folder / LEARNT
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                titled, numbered = (arrays[name].astype(np.uint64, casting="no") for name in ("titled", "numbered"))
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} cannot be read ({error}): train the run again, or remove the file") from None
+        return cls(titled, numbered)
+
+
+#: Of a model that was trained on no purchases.
+NOTHING = LearntPurchases(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64))
+
+
+@runtime_checkable
+class Learnt(Recommender, Protocol):
+    """A method that was trained before, on domains that it names."""
+
+    @property
+    def learnt_from(self) -> Mapping[str, Sequence[str]]:
+        """The name of each domain, and the hash of the split, or hashes, whose training part was learnt."""
+        ...
+
+    @property
+    def learnt(self) -> LearntPurchases | None:
+        """The purchases that were learnt; None where they are not known."""
+        ...
+
+
+def _overlap(learnt: Hashes, targets: Hashes) -> Overlap:
     if len(learnt) == _MOST:
-        hashes = hashes[hashes <= learnt[-1]]
-    return Overlap(int(np.isin(hashes, learnt).sum()), len(hashes))
+        targets = targets[targets <= learnt[-1]]
+    return Overlap(int(np.isin(targets, learnt).sum()), len(targets))
 
 
-def load_learnt(folder: Path) -> NDArray[np.uint64] | None:
-    """What a run's folder says of the purchases that it learnt; None where it says nothing, as a published one.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    path = folder / LEARNT
-    if not path.is_file():
-        return None
-    try:
-        hashes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}): train the run again, or remove the file") from None
-    if hashes.dtype != np.uint64 or hashes.ndim != 1:
-        raise DataError(f"{path} holds no hashes of purchases: train the run again, or remove the file")
-    return hashes  # type: ignore[no-any-return]
+def _training_purchases(domain: Domain) -> Iterator[tuple[str, str, str]]:
+    titles = _titles(domain)
+    for history in domain.training_sequences():
+        for item_id in history.item_ids:
+            yield history.user_id, item_id, titles[item_id]
 
 
 def _titles(domain: Domain) -> dict[str, str]:
-    """Numbers that two shops both use for their items do not make one item of two titles."""
     return dict(domain.items.select("item_id", "title").iter_rows())
 
 
-def _hash(user_id: str, item_id: str, title: str) -> int:
-    text = f"{user_id}\x1f{item_id}\x1f{title}".encode("utf-8", "surrogatepass")
+def _hash(*fields: str) -> int:
+    text = "\x1f".join(fields).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")

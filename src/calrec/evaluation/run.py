@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from calrec.atomic import replacing, sole_writer
-from calrec.data.learnt import overlap
 from calrec.data.splits import Split
 from calrec.data.store import Domain
 from calrec.data.writing import writing
@@ -33,18 +30,15 @@ from calrec.evaluation.result import (
     summarise,
 )
 from calrec.evaluation.slices import slices_of
+from calrec.evaluation.unseen import require_unseen
 from calrec.metrics import ranks_by_id, ranks_by_text
 from calrec.progress import progress_bar
-from calrec.protocol import Learnt, Prepared, Recommender, Writer, exclude_last, top_k
+from calrec.protocol import Prepared, Recommender, Writer, exclude_last, top_k
 from calrec.records import Example, History
 
 # The sample of users is part of the protocol, so it has one seed for everyone.
 _SAMPLE_SEED = 0
 _PARTS = ".parts"
-# Some catalogues share a few purchases, such as categories of one shop with an item in both.
-_TOLERATED = 0.01
-
-logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -87,7 +81,7 @@ def evaluate(
     examples = sample_users(domain.split(split), users)
     if not examples:
         raise DataError(f"{domain.path}: no user has a target for the split {split!r}")
-    require_unseen(recommender, domain, examples)
+    require_unseen(recommender, domain, split)
     protocol = protocol_of(domain, split, [example.user_id for example in examples], last_excluded)
     identity = {"method": recommender.name, "settings": settings or {}, "protocol": protocol.hash, "top": top}
     done = _finished(out, identity)
@@ -109,37 +103,6 @@ def evaluate(
         save_result(result)
         shutil.rmtree(work, ignore_errors=True)
     return result
-
-
-def require_unseen(recommender: Recommender, domain: Domain, examples: Sequence[Example]) -> None:
-    """Refuse a method that was trained on what it is to find, be it in another version of the domain or elsewhere.
-
-    Args:
-        recommender: that may be `Learnt`.
-        domain: of the examples.
-        examples: whose targets are to be found.
-
-    Raises:
-        ConfigError: it has learnt more than a few of the targets; a few are logged.
-    """
-    if not isinstance(recommender, Learnt) or not recommender.learnt_from:
-        return
-    foreign = domain.split_hash not in chain.from_iterable(recommender.learnt_from.values())
-    if foreign:
-        logger.warning("%s was not trained on %s: it knows these items by their texts", recommender.name, domain.path)
-    if recommender.learnt is None:
-        if foreign:
-            logger.warning("which purchases it has learnt is not known, so nobody can say whether these are among them")
-        return
-    found, looked_for = overlap(recommender.learnt, domain, examples)
-    told = f"{recommender.name} has learnt {found:,} of {looked_for:,} targets of {domain.path}"
-    if found > _TOLERATED * looked_for:
-        raise ConfigError(
-            f"{told}: it was trained on another version of these data, or on others that hold the same purchases; "
-            "evaluate it on the data that it was trained on, or train it on these"
-        )
-    if found:
-        logger.warning(told)
 
 
 def sample_users(examples: Sequence[Example], users: int | None) -> list[Example]:

@@ -12,6 +12,7 @@ from calrec.evaluation.protocol import protocol_of, users_hash
 from calrec.evaluation.result import RESULT, Result, means, rankings_hash, unranked
 from calrec.evaluation.run import ranked, sample_users
 from calrec.evaluation.slices import slices_of
+from calrec.evaluation.unseen import other_versions
 from calrec.protocol import Recommender
 from calrec.records import Example
 from calrec.text.item_text import ItemText, template_of
@@ -111,12 +112,23 @@ def _against(result: Result, domain: Domain) -> list[str]:
     strange = [item_id for items in result.rankings["top_items"] for item_id in items if item_id not in known]
     if strange:
         return [f"{strange[0]} is ranked, and is no item of the domain ({len(strange)} such places)"]
+    found += _learnt_otherwise(result, domain)
     found += _excluded(result, examples) + _misplaced_texts(result, domain) + _mismarked(result, domain)
     claimed = result.summary.model_dump(include={"slices", "beyond"})
     slices = slices_of(domain, examples).items()
     true = {name: means(result.rankings.filter(members)).model_dump() for name, members in slices}
     found += _differing("slices", claimed["slices"], true)
     return found + _differing("beyond", claimed["beyond"], beyond_accuracy(result.rankings, domain))
+
+
+def _learnt_otherwise(result: Result, domain: Domain) -> list[str]:
+    """Another version of the domain that the method was trained on, where nothing is known of the purchases.
+
+    Where they are known, the evaluation looked for the targets among them.
+    """
+    settings = result.summary.settings
+    others = [] if settings.get("learnt") else other_versions(settings.get("learnt_from", {}), domain)
+    return [f"the method learnt the split {known} of {domain.name}" for known in others]
 
 
 def _excluded(result: Result, examples: Sequence[Example]) -> list[str]:

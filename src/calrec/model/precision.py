@@ -37,7 +37,7 @@ def slowdown(dtype: str, device: torch.device | str) -> float:
 
 def told(dtype: str, times: float) -> str:
     """A slowdown in words; it is measured roughly."""
-    return f"matrix products in {dtype} take about {times:.2g} times as long as in float32 here"
+    return f"matrix products in {dtype} take about {times:.{0 if times >= 10 else 1}f} times as long as in float32 here"
 
 
 def warn_if_slow(dtype: str, device: torch.device | str, instead: str) -> None:

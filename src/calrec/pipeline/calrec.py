@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from calrec.baselines import BASELINES, fit_baseline
-from calrec.data.learnt import load_learnt
+from calrec.data.learnt import LearntPurchases
 from calrec.data.store import Domain, read_catalogue
 from calrec.errors import DataError
 from calrec.model.backbones import BackboneSettings, load_backbone
@@ -48,7 +48,7 @@ class CALRec:
         fingerprint: SHA-256 of the weights, to stand in results.
         domain: that baselines learn from, where the settings name some.
         store: folder where the items' vectors and priors are kept.
-        learnt: hashes of the purchases that it was trained on, where they are known.
+        learnt: the purchases that it was trained on, where they are known.
 
     Raises:
         DataError: no item, or one without text, or with one that is too long.
@@ -64,7 +64,7 @@ class CALRec:
         fingerprint: str = "",
         domain: Domain | None = None,
         store: Path | None = None,
-        learnt: NDArray[np.uint64] | None = None,
+        learnt: LearntPurchases | None = None,
     ) -> None:
         self.lm = lm
         self.tokenizer = tokenizer
@@ -118,7 +118,7 @@ class CALRec:
             backbone.fingerprint,
             domain,
             store=folder / COMPUTED,
-            learnt=load_learnt(folder),
+            learnt=LearntPurchases.load(folder),
         )
 
     @classmethod
@@ -145,6 +145,7 @@ class CALRec:
         return {
             "weights": self.fingerprint,
             "learnt_from": self.learnt_from,
+            "learnt": self.learnt.fingerprint if self.learnt else None,
             "training": training,
             "inference": self.settings.described(),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def plan_run(
     """
     require_trackers(plan)
     require_adapters(plan.model)
-    begun = time.perf_counter()
+    begun, load = time.perf_counter(), psutil.getloadavg()[0]
     device = _device(use_cpu)
     free = _free_bytes(device)
     loaded = {path: load_domain(path) for stage in plan.stages.values() for path in stage.domains}
@@ -75,7 +76,7 @@ def plan_run(
     times = slowdown(dtype, device) if probing else 1.0
     advice = [f"{told(dtype, times)}, so no passes were run: {plan.model.in_float32}"] if times > SLOW else []
     if probing and times <= SLOW and device.type == "cpu":
-        advice += _of_load(psutil.getloadavg()[0], torch.get_num_threads())
+        advice += _of_load(load, _cores())
     for name, stage in plan.stages.items():
         begun = time.perf_counter()
         data = stage_data(plan, stage, [loaded[path] for path in stage.domains], backbone.tokenizer)
@@ -108,11 +109,18 @@ def _summary(stages: list[StagePlan], backbone: str, device: str, preparation: f
     )
 
 
-def _of_load(load: float, threads: int) -> list[str]:
+def _of_load(load: float, cores: int) -> list[str]:
     """What is to be said where other work made the passes slower than training alone will be."""
-    if load < threads:
+    if load < cores:
         return []
-    return [f"all cores were busy before (load {load:.1f}), so the times are too long: plan again when it is quiet"]
+    return [
+        f"load was {load:.1f} on {cores} cores before this, so the times may be too long: plan again when it is quiet"
+    ]
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _advice(stage: StagePlan, free: int) -> Iterator[str]:

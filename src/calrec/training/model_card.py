@@ -43,7 +43,8 @@ def model_card(
         tags=["calrec", "transformers", "sequential-recommendation", "recommendation"],
     )
     sections = {
-        **({"Data": _data(card), "Training": _training(card)} if card.domains else {}),
+        **({"Data": _data(card)} if card.domains else {}),
+        **({"Training": _training(card)} if card.tokens else {}),
         "Recipe": _recipe(card),
         "Results": results,
         "Use": _use(card, repository, with_catalogue),
@@ -88,7 +89,7 @@ def _bare(path: str) -> str:
 
 
 def _introduction(card: RunCard) -> str:
-    if not card.domains:
+    if not card.tokens:
         return (
             "# A language model as it was, in a template of CALRec\n\n"
             "Nothing was trained: `calrec` writes purchase histories as text for it, and maps what it writes to items "

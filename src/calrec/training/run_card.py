@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from calrec.settings import Settings
 from calrec.training.config import TrainingPlan
 
+BACKBONE = "backbone"
+
 
 class DomainCard(Settings):
     """A domain that a run was trained on, by the hash of its split."""
@@ -22,7 +24,7 @@ class RunCard(Settings):
         version: of calrec.
         stage: the last one trained.
         plan: the recipe as it was trained, the folders of its domains included.
-        domains: by stage, what it was trained on.
+        domains: by stage, what it was trained on; by ``BACKBONE`` what the backbone was, where that is a run.
         exclude_last: whether the last item of a history is never recommended, as in the target domain.
         backbone: where the weights began. fingerprint: SHA-256 of those.
         best: validation terms of the weights that were kept, by stage.

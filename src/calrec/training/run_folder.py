@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from calrec.atomic import room_for, sync, sync_tree
-from calrec.data.learnt import LEARNT
+from calrec.data.learnt import LEARNT, NOTHING, LearntPurchases
 from calrec.errors import ModelError
+from calrec.model.backbones import BackboneSettings
 from calrec.model.weights import without_progress_bars
 from calrec.training.model_card import model_card
-from calrec.training.run_card import RunCard
+from calrec.training.run_card import BACKBONE, DomainCard, RunCard
 
 CARD, ITEMS = "calrec.json", "items.parquet"
 
 
 def save_model(
-    folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path, learnt: NDArray[np.uint64] | None = None
+    folder: Path, lm: Any, tokenizer: Any, card: RunCard, items: Path, learnt: LearntPurchases | None = None
 ) -> None:
     """Write weights, tokenizer, ``calrec.json`` and the catalogue; the card comes last, so a folder with one is whole.
 
@@ -33,7 +33,7 @@ def save_model(
         lm: the model. tokenizer: its.
         card: what is known of it.
         items: an ``items.parquet`` of a domain.
-        learnt: hashes of the purchases that it was trained on; None where it was trained on none.
+        learnt: the purchases that it was trained on; None where they are not known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left_by_a_kill in folder.glob(".saving-*"):
@@ -44,7 +44,8 @@ def save_model(
             lm.save_pretrained(part)
         tokenizer.save_pretrained(part)
         shutil.copyfile(items, part / ITEMS)
-        np.save(part / LEARNT, np.empty(0, dtype=np.uint64) if learnt is None else learnt)
+        if learnt is not None:
+            learnt.save(part / LEARNT)
         (part / "README.md").write_text(model_card(card), encoding="utf-8")
         (part / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
         sync_tree(part)
@@ -52,6 +53,15 @@ def save_model(
             sync(folder)
             file.replace(folder / file.name)
         sync(folder)
+
+
+def learnt_before(settings: BackboneSettings) -> tuple[dict[str, tuple[DomainCard, ...]], LearntPurchases | None]:
+    """What a backbone that is a run itself was trained on: its domains, and the purchases where they are known."""
+    folder = Path(settings.backbone)
+    if settings.init != "pretrained" or not is_whole(folder):
+        return {}, NOTHING
+    domains = tuple(chain.from_iterable(load_card(folder).domains.values()))
+    return ({BACKBONE: domains}, LearntPurchases.load(folder)) if domains else ({}, NOTHING)
 
 
 def is_whole(folder: Path) -> bool:

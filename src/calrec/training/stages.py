@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,12 +17,13 @@ import torch
 from accelerate import PartialState
 
 from calrec.atomic import replace_text, sole_writer
-from calrec.data.learnt import learnt_purchases
+from calrec.data.learnt import LearntPurchases
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError, DataError
 from calrec.model.backbones import Backbone, load_backbone
 from calrec.model.precision import warn_if_slow
 from calrec.model.towers import Towers
+from calrec.progress import duration
 from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText
 from calrec.training.adapt import adapt, merge_adapters, require_adapters
@@ -30,7 +32,7 @@ from calrec.training.batches import Collator, TokenBudgetBatches
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.curves import plot_curves
 from calrec.training.run_card import DomainCard, RunCard
-from calrec.training.run_folder import is_whole, load_card, save_model
+from calrec.training.run_folder import is_whole, learnt_before, load_card, save_model
 from calrec.training.same_plan import has_weights, require_same_plan
 from calrec.training.sequences import DomainTexts, Texts, Window, example_windows, training_windows
 from calrec.training.trackers import require_trackers
@@ -87,13 +89,14 @@ def train(
     processes = PartialState(cpu=not accelerator)
     if not processes.is_main_process:
         tell = _silent
-    require_same_plan(plan, out / PLAN, mendable=not has_weights(out))
     if stage_one is not None:
         _require_stage_one_of(plan, stage_one)
     if is_whole(out):
+        require_same_plan(plan, out / PLAN)
         tell(f"{out} is already trained")
         return load_card(out)
     with sole_writer(out):
+        require_same_plan(plan, out / PLAN, mendable=not has_weights(out))
         return _train_stages(plan, out, tell, accelerator, stage_one)
 
 
@@ -109,22 +112,28 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool, 
         folders["stage-one"] = stage_one
     folders[list(plan.stages)[-1]] = out
     card: RunCard | None = None
+    before, learnt = learnt_before(plan.model)
     for name, stage in plan.stages.items():
         folder = folders[name]
+        domains = [loaded[path] for path in stage.domains]
         if is_whole(folder):
             card = load_card(folder)
+            _require_same_data(card, name, domains)
+            learnt = LearntPurchases.load(folder)
             backbone = _backbone_at(plan, folder, card)
             continue
-        domains = [loaded[path] for path in stage.domains]
         tell(f"{name}: {', '.join(domain.name for domain in domains)}")
+        begun = time.monotonic()
         best, tokens = train_stage(plan, stage, domains, backbone, out / name, tell, accelerator)
+        tell(f"{name}: trained in {duration(time.monotonic() - begun)}")
         if is_sharded(backbone.lm):
             backbone = replace(backbone, lm=unsharded(backbone.lm))
+        learnt = None if learnt is None else learnt | LearntPurchases.of(domains)
         card = RunCard(
             version=version("calrec"),
             stage=name,
             plan=plan,
-            domains=dict(card.domains if card else {})
+            domains=dict(card.domains if card else before)
             | {name: tuple(DomainCard(name=d.name, split_hash=d.split_hash) for d in domains)},
             exclude_last=domains[-1].exclude_last,
             backbone=backbone.source,
@@ -133,13 +142,21 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool, 
             tokens=dict(card.tokens if card else {}) | {name: tokens},
         )
         if processes.is_main_process:
-            so_far = {path for name in card.domains for path in plan.stages[name].domains}
-            learnt = learnt_purchases(loaded[path] for path in so_far)
             save_model(folder, backbone.lm, backbone.tokenizer, card, domains[-1].path / ITEMS, learnt)
         processes.wait_for_everyone()
     if card is None:
         raise ConfigError("the recipe has no stage")
     return card
+
+
+def _require_same_data(card: RunCard, stage: str, domains: Sequence[Domain]) -> None:
+    """Refuse to go on from a stage that was trained when its folders held other data."""
+    for then, now in zip(card.domains[stage], domains, strict=True):
+        if then.split_hash != now.split_hash:
+            raise ConfigError(
+                f"{now.path} is not what {stage} was trained on (split {then.split_hash[:12]}, now "
+                f"{now.split_hash[:12]}): prepare it as it was, or choose another --out and train both stages"
+            )
 
 
 def _silent(_: str) -> None:

@@ -11,7 +11,7 @@ from calrec.errors import ConfigError
 from calrec.model.backbones import load_backbone
 from calrec.training.config import TrainingPlan
 from calrec.training.run_card import RunCard
-from calrec.training.run_folder import is_whole, load_card, save_model
+from calrec.training.run_folder import is_whole, learnt_before, load_card, save_model
 
 #: What stands in the card of such a run in place of the last stage.
 UNTRAINED = "untrained"
@@ -36,16 +36,17 @@ def save_untrained(plan: TrainingPlan, domain: Domain, out: Path) -> RunCard:
         return card
     with sole_writer(out):
         backbone = load_backbone(plan.model)
+        domains, learnt = learnt_before(plan.model)
         card = RunCard(
             version=version("calrec"),
             stage=UNTRAINED,
             plan=plan,
-            domains={},
+            domains=domains,
             exclude_last=domain.exclude_last,
             backbone=backbone.source,
             fingerprint=backbone.fingerprint,
             best={},
             tokens={},
         )
-        save_model(out, backbone.lm, backbone.tokenizer, card, domain.path / ITEMS)
+        save_model(out, backbone.lm, backbone.tokenizer, card, domain.path / ITEMS, learnt)
     return card

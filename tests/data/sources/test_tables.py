@@ -58,6 +58,8 @@ def test_columns_of_other_names(write):
         (["1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.000Z"], [1.0, 2.0]),
         (["1970-01-01T01:00:01+01:00", "1970-01-01T00:00:02.5-00:00"], [1.0, 2.5]),
         (["1970-01-01 00:00:01+00", "1970-01-01 00:00:02+00"], [1.0, 2.0]),
+        (["1970-01-01T00:00:01Z", "1970-01-01T02:00:02+02:00"], [1.0, 2.0]),
+        (["1970-01-01 00:01+00:00", "1970-01-01"], [60.0, 0.0]),
         (["3", "4.5"], [3.0, 4.5]),
     ],
 )
@@ -86,19 +88,26 @@ def test_errors_call_columns_as_the_file_does(write):
         open_source(folder, SourceOptions(time_column="when"))
 
 
-@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_other_separators_are_read_and_named_where_they_are_not_said(write, mark):
     folder = write()
-    for name, table in (("interactions", BOUGHT), ("items", ITEMS)):
+    for name, table in (("interactions", BOUGHT.with_columns(price=pl.lit("3,50"))), ("items", ITEMS)):
         table.write_csv(folder / f"{name}.csv", separator=mark)
     with pytest.raises(DataError, match=r"interactions.csv: its columns stand between .*: add --separator"):
         open_source(folder)
     assert open_source(folder, SourceOptions(separator=mark)).interactions.rows() == BOUGHT.rows()
 
 
-def test_another_encoding_is_told(write):
+@pytest.mark.parametrize("separator", ["ä", '"', "", ",,"])
+def test_what_separates_no_columns_is_refused(separator):
+    with pytest.raises(ValueError, match=r"columns can stand between ',', ';'"):
+        SourceOptions(separator=separator)
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("item_id,title\n007,Müller\n", "latin-1"), ("a,b\n1,2\n", "utf-16")])
+def test_another_encoding_is_told(write, text, encoding):
     folder = write()
-    (folder / "items.csv").write_bytes("item_id,title\n007,Müller\n08,C\n".encode("latin-1"))
+    (folder / "items.csv").write_bytes(text.encode(encoding))
     with pytest.raises(DataError, match=r"items.csv is not in UTF-8: save it as that"):
         open_source(folder)
 
@@ -110,9 +119,22 @@ def test_a_line_with_too_many_fields_is_named(write):
         open_source(folder)
 
 
+def test_a_line_that_cannot_be_counted_is_told_nevertheless(write):
+    folder = write()
+    (folder / "items.csv").write_text(f'item_id,title\n007,"{"x" * 200_000}"\n08,C, D\n')
+    with pytest.raises(DataError, match=r"items.csv: a line has more fields than the first line names"):
+        open_source(folder)
+
+
+def test_the_title_may_stand_in_another_column_than_the_one_of_that_name(write):
+    folder = write(items=ITEMS.with_columns(name="the " + pl.col("title")))
+    source = open_source(folder, SourceOptions(title_column="name"))
+    assert source.items.rows() == [("007", "the A, b", "red"), ("08", "the C", "")]
+
+
 def test_items_listed_twice_are_counted_aloud(write, caplog):
     open_source(write(items=pl.concat([ITEMS, ITEMS.with_columns(colour=pl.lit("blue"))])))
-    assert "2 rows repeat an id; of each id the fullest row counts" in caplog.text
+    assert "2 rows repeat an id; one row of each id counts" in caplog.text
 
 
 def test_a_domain_may_have_another_name(write):

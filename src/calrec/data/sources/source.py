@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from calrec.errors import DataError
 from calrec.settings import Settings
@@ -19,8 +19,12 @@ logger = logging.getLogger(__name__)
 PAPER_ATTRIBUTES = ("title", "category", "brand", "price")
 """The attributes of the paper's item text."""
 
-_DATES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_DATES = (
+    *("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z"),
+    *("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M%#z", "%Y-%m-%d"),
+)
 
+_SEPARATORS = (",", ";", "\t", "|", ":", " ", "^", "~")
 _FORMS = "a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00"
 
 
@@ -43,9 +47,16 @@ class SourceOptions(Settings):
     item_column: str = "item_id"
     time_column: str = "timestamp"
     title_column: str = "title"
-    separator: str = Field(default=",", min_length=1, max_length=1)
+    separator: str = ","
     name: str | None = Field(default=None, min_length=1)
     skip_bad_lines: bool = False
+
+    @field_validator("separator")
+    @classmethod
+    def _separates(cls, separator: str) -> str:
+        if separator not in _SEPARATORS:
+            raise ValueError(f"columns can stand between {', '.join(map(repr, _SEPARATORS))}")
+        return separator
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,8 @@ def paper_attributes(items: pl.DataFrame) -> tuple[str, ...]:
 def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
     """``item_id`` and attributes as clean str, each id once, in the order of the ids.
 
-    Of several rows with one id the fullest wins, attribute by attribute in the alphabet, so that the order of the rows
-    does not count; a warning says how many there were.
+    Of several rows with one id one counts, the one whose attributes come last in the alphabet, the first that differs
+    deciding: so it does not depend on the order of the rows. A warning says how many there were.
 
     Raises:
         DataError: an item without an id.
@@ -92,10 +103,10 @@ def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
         raise DataError(f"{path}: {missing} items have no id: give each an id, or leave it out")
     attributes = [name for name in items.columns if name != "item_id"]
     items = items.select(pl.col("item_id").cast(pl.String), *(clean_text(pl.col(name)) for name in attributes))
-    by_fullness = items.sort(["item_id", *attributes], descending=[False, *(True for _ in attributes)])
-    single = by_fullness.unique("item_id", keep="first", maintain_order=True)
+    in_order = items.sort(["item_id", *attributes], descending=[False, *(True for _ in attributes)])
+    single = in_order.unique("item_id", keep="first", maintain_order=True)
     if len(single) < len(items):
-        logger.warning("%s: %d rows repeat an id; of each id the fullest row counts", path, len(items) - len(single))
+        logger.warning("%s: %d rows repeat an id; one row of each id counts", path, len(items) - len(single))
     return single
 
 
@@ -141,9 +152,10 @@ def _seconds(times: pl.Series) -> pl.Series:
     if times.dtype != pl.String:
         return numbers
     iso = times.str.replace("T", " ", literal=True).str.strip_suffix("Z")
-    dates = [_epoch(iso.str.to_datetime(form, time_unit="us", strict=False)) for form in _DATES]
-    # The reading that makes sense of most values, so that what it cannot read is what is wrong.
-    return sorted([numbers, *dates], key=lambda reading: int(reading.null_count()))[0]
+    forms = [_epoch(iso.str.to_datetime(form, time_unit="us", strict=False)) for form in _DATES]
+    dates: pl.Series = pl.select(pl.coalesce(*forms)).to_series()
+    # Numbers or dates, what makes sense of more values, so that what it cannot read is what is wrong.
+    return numbers if numbers.null_count() <= dates.null_count() else dates
 
 
 def _epoch(times: pl.Series) -> pl.Series:

@@ -35,7 +35,11 @@ def read_tables(interactions: Path, items: Path, options: SourceOptions) -> Sour
     )
     own = dict(zip(("user_id", "item_id", "timestamp"), columns, strict=True))
     bought = bought.select(**{name: pl.col(column) for name, column in own.items()})
-    described = described.rename({options.item_column: "item_id", options.title_column: "title"})
+    named = {"item_id": options.item_column, "title": options.title_column}
+    others = [name for name in described.columns if name not in (*named, *named.values())]
+    described = described.select(
+        **{name: pl.col(column) for name, column in named.items()}, **{o: pl.col(o) for o in others}
+    )
     described = clean_items(described, items)
     name = bare_name(interactions)
     return Source(
@@ -63,28 +67,43 @@ def read_table(path: Path, options: SourceOptions) -> tuple[pl.DataFrame, int]:
 
 
 def _read_csv(path: Path, separator: str) -> pl.DataFrame:
+    _require_readable_head(path, separator)
     try:
         # Ids stay as they are written ("007"); times are read where they are wanted.
-        frame = pl.read_csv(path, infer_schema=False, separator=separator)
+        return pl.read_csv(path, infer_schema=False, separator=separator)
     except pl.exceptions.ComputeError as error:
         # polars names neither the line nor what to do.
         if "utf-8" in str(error):
-            raise DataError(f"{path} is not in UTF-8: save it as that, in a spreadsheet as 'CSV UTF-8'") from None
+            raise DataError(_no_utf8(path)) from None
         if "more fields" in str(error):
             raise DataError(_first_long_line(path, separator)) from None
         raise
-    others = [mark for mark in ";\t|," if mark != separator and mark in "".join(frame.columns)]
-    if len(frame.columns) == 1 and others:
+
+
+def _require_readable_head(path: Path, separator: str) -> None:
+    """Refuse what polars would read as one column, or as letters that nobody wrote."""
+    with gzip.open(path) if is_gzip(path) else path.open("rb") as stream:
+        head = next((line for line in stream if line.strip()), b"")
+    try:
+        names = head.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(_no_utf8(path)) from None
+    others = [mark for mark in ";\t|," if mark in names]
+    if separator not in names and others:
         raise DataError(f"{path}: its columns stand between {others[0]!r}: add --separator {others[0]!r}")
-    return frame
+
+
+def _no_utf8(path: Path) -> str:
+    return f"{path} is not in UTF-8: save it as that, in a spreadsheet as 'CSV UTF-8'"
 
 
 def _first_long_line(path: Path, separator: str) -> str:
+    mend = f"put a field that holds {separator!r} in double quotes, or mend the line"
     with gzip.open(path, "rt", encoding="utf-8") if is_gzip(path) else path.open(encoding="utf-8") as stream:
         rows = csv.reader(stream, delimiter=separator)
-        columns = len(next(rows))
-        found = next((len(row) for row in rows if len(row) > columns), columns)
-        return (
-            f"{path}: line {rows.line_num} has {found} fields, and the first line names {columns}: put a field that "
-            f"holds {separator!r} in double quotes, or mend the line"
-        )
+        try:
+            columns = len(next(row for row in rows if row))
+            found = next(len(row) for row in rows if len(row) > columns)
+        except (StopIteration, csv.Error):
+            return f"{path}: a line has more fields than the first line names: {mend}"
+        return f"{path}: line {rows.line_num} has {found} fields, and the first line names {columns}: {mend}"
