@@ -257,7 +257,7 @@ def test_what_does_not_decide_the_weights_may_change_on_the_way(plan, tmp_path, 
     del written["stage_two"]["save_total_limit"]  # as before there was this setting
     path.write_text(json.dumps(written))
     train(plan(save_total_limit=1, checkpoint_minutes=3), tmp_path / "run", use_cpu=True)
-    with pytest.raises(ConfigError, match="stage_two.epochs 4.0 there and 5.0 here"):
+    with pytest.raises(ConfigError, match=r"stage_two\.epochs 4\.0 there and 5\.0 here"):
         train(plan(epochs=5), tmp_path / "run", use_cpu=True)
     path.write_text('{"stage_three": 1}')
     with pytest.raises(ConfigError, match="no plan of a run"):
