@@ -91,7 +91,7 @@ def _recipe(quick: bool, recipe: str | None, work: Path) -> tuple[str, list[str]
     if recipe is not None:
         return recipe, []
     if quick:
-        save(replace(synthetic_domain(users=200, words=3), path=work / "made-up"))
+        save(replace(synthetic_domain(users=100, words=3), path=work / "made-up"))
         file = work / "quick.yaml"
         file.write_text(QUICK.replace("DOMAIN", str(work / "made-up")), encoding="utf-8")
         return str(file), []

@@ -57,6 +57,7 @@ def test_both_stages_leave_a_plain_folder(plan, tmp_path, tiny_domain):
     first, second = weights(run / "stage-one" / "model"), weights(run)
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert not list(run.rglob("*.bin"))
+    assert len({path.stat().st_mode for path in run.iterdir() if path.is_file() and path.name != ".lock"}) == 1
     assert LearntPurchases.load(run).fingerprint == LearntPurchases.of([tiny_domain]).fingerprint
     assert (run / "stage-one" / "curves.png").stat().st_size > 1000
 

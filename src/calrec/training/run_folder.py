@@ -48,6 +48,9 @@ def save_model(
             learnt.save(part / LEARNT)
         (part / "README.md").write_text(model_card(card), encoding="utf-8")
         (part / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
+        # safetensors lets the owner alone read what it wrote, and a service may run as somebody else.
+        for file in part.iterdir():
+            file.chmod((part / CARD).stat().st_mode)
         sync_tree(part)
         for file in sorted(part.iterdir(), key=lambda file: file.name == CARD):
             sync(folder)
