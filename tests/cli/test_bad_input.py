@@ -291,4 +291,4 @@ def test_a_path_that_cannot_be_written_is_no_fault_of_calrecs(tiny_run, tiny_dom
         ("report", tmp_path / "results", "--out", tmp_path / "new" / "page.html"),
         ("evaluate", "markov", "--data", tiny_domain.path, "--out", tmp_path / "new" / "a"),
     ):
-        assert "ead-only file system: " in refused(*arguments)
+        assert "ead-only file system: choose another --out" in refused(*arguments)

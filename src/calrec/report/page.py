@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from calrec import __version__
-from calrec.atomic import replace_text
+from calrec.atomic import make_folder, replace_text
 from calrec.data.store import Domain
 from calrec.errors import DataError
 from calrec.evaluation.compare import SHOWN, against
@@ -115,10 +115,11 @@ def save_page(html: str, path: Path) -> None:
 
     Raises:
         DataError: something else is there.
+        ConfigError: its folder cannot be made.
     """
     if path.exists() and not (path.is_file() and _GENERATOR in path.read_text("utf-8", "replace")[:2000]):
         raise DataError(f"{path} exists and is no report: choose another --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     replace_text(path, html)
 
 
