@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError
 
 from calrec.cli.main import main
+from calrec.data.learnt import LearntPurchases
 from calrec.pipeline import InferenceSettings
 from calrec.pipeline.tuned import save_inference
 from calrec.training.config import TrainingPlan
@@ -38,7 +39,8 @@ def run(backbone, tiny_domain, tmp_path):
         best={"stage-two": {"loss": 1.5}},
         tokens={"stage-two": 4321},
     )
-    save_model(tmp_path / "run", backbone.lm, backbone.tokenizer, card, tiny_domain.path / ITEMS)
+    learnt = LearntPurchases.of([tiny_domain])
+    save_model(tmp_path / "run", backbone.lm, backbone.tokenizer, card, tiny_domain.path / ITEMS, learnt)
     for place in ("stage-two/checkpoint-1/optimizer.pt", "stage-two/cache/states", "plan.json", "notes.txt"):
         (tmp_path / "run" / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "run" / place).write_text("mine")
