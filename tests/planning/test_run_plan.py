@@ -1,11 +1,21 @@
 """Advice, mistakes, and plans of a model whose weights are not here."""
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 
+from calrec.data.store import save, split_hash
 from calrec.errors import ConfigError, DataError, ModelError
 from calrec.model import backbones
 from calrec.model.backbones import BackboneSettings, backbone_or_shape
 from calrec.planning.run_plan import plan_run
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """No other work on the machine, whatever there is."""
+    monkeypatch.setattr("psutil.getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
 def test_advice(plan, monkeypatch):
@@ -78,3 +88,16 @@ def test_a_busy_machine_is_told(plan, monkeypatch, load, said):
     monkeypatch.setattr("psutil.getloadavg", lambda: (load, 0.0, 0.0))
     planned = plan_run(plan({}), use_cpu=True)
     assert len([line for line in planned.advice if "plan again when it is quiet" in line]) == said
+
+
+def test_items_that_the_recipe_writes_alike_are_counted(plan, tiny_domain, tmp_path):
+    items = tiny_domain.items.with_columns(title="the " + pl.col("title"))
+    changed = {"split_hash": split_hash(items, tiny_domain.sequences)}
+    manifest = tiny_domain.manifest.model_copy(update=changed)
+    save(replace(tiny_domain, path=tmp_path / "the", items=items, manifest=manifest))
+    for words, alike in ((1, 1), (2, 0)):
+        recipe = plan(
+            stage={"domain": str(tmp_path / "the")}, text={"attributes": [{"name": "title", "max_words": words}]}
+        )
+        advice = plan_run(recipe, use_cpu=True, probing=False).advice
+        assert len([line for line in advice if "9 of 9 items of tiny read like another one" in line]) == alike

@@ -5,16 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psutil
 import torch
 
-from calrec.data.store import load_domain
+from calrec.data.store import Domain, load_domain
 from calrec.model.backbones import backbone_or_shape
 from calrec.model.precision import SLOW, slowdown, told
 from calrec.planning.stage_plan import StagePlan, StagePlanner
+from calrec.text.item_text import ItemText
 from calrec.training.adapt import merge_adapters, require_adapters
 from calrec.training.config import TrainingPlan
 from calrec.training.stages import stage_data
@@ -89,6 +91,7 @@ def plan_run(
         merge_adapters(backbone.lm)
         del planner, data
         gc.collect()
+    advice += _of_texts(plan, loaded[list(plan.stages.values())[-1].domains[-1]])
     return _summary(stages, backbone.source, _name(device), preparation, advice)
 
 
@@ -115,6 +118,18 @@ def _of_load(load: float, cores: int) -> list[str]:
         return []
     return [
         f"load was {load:.1f} on {cores} cores before this, so the times may be too long: plan again when it is quiet"
+    ]
+
+
+def _of_texts(plan: TrainingPlan, domain: Domain) -> list[str]:
+    """What is to be said where the recipe writes some items alike, though the domain may tell them apart."""
+    texts = domain.catalogue_with_texts(ItemText(plan.text)).texts
+    alike = sum(count for count in Counter(texts).values() if count > 1)
+    if not alike:
+        return []
+    return [
+        f"{alike:,} of {len(texts):,} items of {domain.name} read like another one, and texts are all that the model "
+        "knows of them: more words or columns in text.attributes may tell them apart"
     ]
 
 
