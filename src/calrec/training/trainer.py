@@ -191,11 +191,12 @@ class CalrecTrainer(CheckpointedTrainer):
         Raises:
             ModelError: ``value`` is not finite.
         """
-        if torch.isfinite(torch.as_tensor(value)).all():
+        number = torch.as_tensor(value).detach()
+        if torch.isfinite(number).all():
             return
         named = ", ".join(map(repr, users[:8])) + (", …" if len(users) > 8 else "")
         raise ModelError(
-            f"update {self.state.global_step + 1}: {what} is {float(value)}; users {named}. Checkpoints of earlier "
+            f"update {self.state.global_step + 1}: {what} is {number.item()}; users {named}. Checkpoints of earlier "
             "updates are kept; lower learning_rate, or look at these users' histories"
         )
 
