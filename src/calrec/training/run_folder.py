@@ -49,7 +49,7 @@ def save_model(
         (part / "README.md").write_text(model_card(card), encoding="utf-8")
         (part / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
         # safetensors lets the owner alone read what it wrote, and a service may run as somebody else.
-        for file in part.iterdir():
+        for file in filter(Path.is_file, part.iterdir()):
             file.chmod((part / CARD).stat().st_mode)
         sync_tree(part)
         for file in sorted(part.iterdir(), key=lambda file: file.name == CARD):
@@ -60,7 +60,7 @@ def save_model(
 
 def learnt_before(settings: BackboneSettings) -> tuple[dict[str, tuple[DomainCard, ...]], LearntPurchases | None]:
     """What a backbone that is a run itself was trained on: its domains, and the purchases where they are known."""
-    folder = Path(settings.backbone)
+    folder = Path(settings.backbone).expanduser()
     if settings.init != "pretrained" or not is_whole(folder):
         return {}, NOTHING
     domains = tuple(chain.from_iterable(load_card(folder).domains.values()))
