@@ -37,7 +37,10 @@ def test_tune_then_evaluate_and_recommend(tiny_run, tiny_domain, tmp_path, capsy
     ("arguments", "said"),
     [
         (["--source", "beam"], "name two sources or more"),
-        (["--source", "beam", "--source", "item-kn"], "--source item-kn: did you mean item-knn?"),
+        (
+            ["--source", "beam", "--source", "item-kn"],
+            "--source: 'item-kn' is no method that can be asked here: did you mean item-knn?",
+        ),
         (["--source", "beam", "--source", "samples", "--users", "99"], "the split has 12 users"),
         (
             ["--source", "beam", "--source", "samples", "--set", "beam.with=3"],

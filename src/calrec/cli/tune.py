@@ -39,7 +39,6 @@ def tune(
 
     Example: calrec tune runs/shop --data domains/shop --source samples --source towers --source item-knn --users 300
     """
-    import difflib
     import json
 
     from rich.console import Console
@@ -47,18 +46,18 @@ def tune(
     from calrec.data.store import load_domain
     from calrec.errors import ConfigError
     from calrec.pipeline import CALRec
-    from calrec.pipeline.settings import SOURCES
+    from calrec.pipeline.settings import known_source
     from calrec.pipeline.tuned import load_inference, save_inference
     from calrec.tuning import chosen_by
     from calrec.tuning import tune as choose
 
     domain = load_domain(data)
     sources = list(dict.fromkeys(source or ["samples", "beam", "towers"]))
-    unknown = [name for name in sources if name not in SOURCES]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], SOURCES, n=1)
-        mend = f"did you mean {near[0]}?" if near else f"known are {', '.join(SOURCES)}"
-        raise ConfigError(f"--source {unknown[0]}: {mend}")
+    for name in sources:
+        try:
+            known_source(name)
+        except ValueError as error:
+            raise ConfigError(f"--source: {error}") from None
     method = load_inference(run, set_ or ()).method
     weights = json.dumps(dict.fromkeys(sources, 1.0))
     settings = load_inference(run, [*(set_ or ()), "method=fused", f"fusion.weights={weights}"])

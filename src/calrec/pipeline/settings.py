@@ -19,7 +19,12 @@ Method = Literal["samples", "beam", "towers", "likelihood", "fused"]
 SOURCES = ("samples", "beam", "towers", "likelihood", *BASELINES)
 
 
-def _source(name: str, without: str = "") -> str:
+def known_source(name: str, without: str = "") -> str:
+    """The name again.
+
+    Raises:
+        ValueError: there is no such source, or it is the one that is left out; the nearest is named.
+    """
     known = [source for source in SOURCES if source != without]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -83,7 +88,7 @@ class CandidateSettings(BatchSettings):
     def _known(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         if not sources:
             raise ValueError("name at least one source of candidates")
-        return tuple(_source(source, without="likelihood") for source in sources)
+        return tuple(known_source(source, without="likelihood") for source in sources)
 
 
 class FusedSettings(FusionSettings):
@@ -100,7 +105,7 @@ class FusedSettings(FusionSettings):
     def _usable(cls, weights: Mapping[str, float]) -> Mapping[str, float]:
         if min(weights.values(), default=0) < 0 or not any(weights.values()):
             raise ValueError("weights must be >= 0, and one of them more")
-        return {_source(source): weight for source, weight in weights.items()}
+        return {known_source(source): weight for source, weight in weights.items()}
 
 
 class InferenceSettings(Settings):
