@@ -103,6 +103,8 @@ def test_where_purchases_are_not_known_a_name_is_all_there_is(tiny_domain, caplo
     assert not caplog.records
     with pytest.raises(ConfigError, match="trained on another version of tiny"):
         require_unseen(Trained(a_year_later(tiny_domain), known=False), tiny_domain, "test")
+    with pytest.raises(ConfigError, match="trained on another version of tiny"):
+        require_unseen(Trained(tiny_domain, a_year_later(tiny_domain), known=False), tiny_domain, "test")
     require_unseen(Trained(a_year_later(tiny_domain, "another"), known=False), tiny_domain, "test")
     assert "which purchases trained has learnt is not known" in caplog.text
 

@@ -83,7 +83,12 @@ def evaluate(
         raise DataError(f"{domain.path}: no user has a target for the split {split!r}")
     require_unseen(recommender, domain, split)
     protocol = protocol_of(domain, split, [example.user_id for example in examples], last_excluded)
-    identity = {"method": recommender.name, "settings": settings or {}, "protocol": protocol.hash, "top": top}
+    identity = {
+        "method": recommender.name,
+        "settings": _deciding(settings or {}),
+        "protocol": protocol.hash,
+        "top": top,
+    }
     done = _finished(out, identity)
     if done is not None:
         return done
@@ -129,9 +134,14 @@ def _finished(out: Path, identity: Mapping[str, Any]) -> Result | None:
         return None
     said = result.summary
     kept = max(map(len, result.rankings["top_items"]), default=0)
-    same = {"method": said.method, "settings": dict(said.settings), "protocol": said.protocol_hash}
+    same = {"method": said.method, "settings": _deciding(said.settings), "protocol": said.protocol_hash}
     asked = {name: identity[name] for name in same}
     return result if _key(same) == _key(asked) and kept <= identity["top"] else None
+
+
+def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without what the weights' hash implies, and only some folders of a run say."""
+    return {name: value for name, value in settings.items() if name != "learnt"}
 
 
 def _key(identity: Mapping[str, Any]) -> str:

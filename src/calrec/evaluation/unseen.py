@@ -38,8 +38,11 @@ def require_unseen(recommender: Recommender, domain: Domain, split: Split) -> No
     trained_on_these = domain.split_hash in chain.from_iterable(recommender.learnt_from.values())
     if recommender.learnt is not None:
         _require_no_target(recommender.name, recommender.learnt, domain, split)
-    elif not trained_on_these:
+    else:
         _require_no_other_version(recommender, domain)
+    if not trained_on_these and recommender.learnt is None:
+        unknown = "which purchases %s has learnt is not known, nor whether these targets are among them"
+        logger.warning(unknown, recommender.name)
     if not trained_on_these:
         logger.warning("%s was not trained on %s: it knows these items by their texts", recommender.name, domain.path)
 
@@ -73,4 +76,3 @@ def _require_no_other_version(recommender: Learnt, domain: Domain) -> None:
             f"{name} was trained on another version of {domain.name} (split {others[0][:12]}, and {domain.path} has "
             f"{domain.split_hash[:12]}), in which targets of this one may be training data: {_MEND}"
         )
-    logger.warning("which purchases %s has learnt is not known, nor whether these targets are among them", name)

@@ -82,8 +82,8 @@ def trunk_cache(
         return None
     path = folder / f"trunk-{_key(towers, distinct, autocast)}.f16"
     if not path.exists():
-        for other in folder.glob("trunk-*.f16"):
-            other.unlink()  # of a recipe that was mended; nothing reads it any more
+        for other in set(folder.glob("trunk-*.f16")) - {path}:
+            other.unlink(missing_ok=True)  # of a recipe that was mended; nothing reads it any more
         with torch.autocast(towers.head_weight.device.type, torch.bfloat16, enabled=autocast):
             if not _write(towers, distinct, path):
                 return None

@@ -126,10 +126,15 @@ def test_a_line_that_cannot_be_counted_is_told_nevertheless(write):
         open_source(folder)
 
 
-def test_the_title_may_stand_in_another_column_than_the_one_of_that_name(write):
+def test_two_columns_that_could_be_the_title_are_named(write):
     folder = write(items=ITEMS.with_columns(name="the " + pl.col("title")))
-    source = open_source(folder, SourceOptions(title_column="name"))
-    assert source.items.rows() == [("007", "the A, b", "red"), ("08", "the C", "")]
+    with pytest.raises(DataError, match=r"items.csv has a column 'title' beside 'name', which is to be it"):
+        open_source(folder, SourceOptions(title_column="name"))
+
+
+def test_columns_keep_the_order_of_the_file(write):
+    folder = write(items=ITEMS.select("colour", "item_id", "title"))
+    assert open_source(folder).items.columns == ["item_id", "colour", "title"]
 
 
 def test_items_listed_twice_are_counted_aloud(write, caplog):

@@ -35,11 +35,13 @@ def read_tables(interactions: Path, items: Path, options: SourceOptions) -> Sour
     )
     own = dict(zip(("user_id", "item_id", "timestamp"), columns, strict=True))
     bought = bought.select(**{name: pl.col(column) for name, column in own.items()})
-    named = {"item_id": options.item_column, "title": options.title_column}
-    others = [name for name in described.columns if name not in (*named, *named.values())]
-    described = described.select(
-        **{name: pl.col(column) for name, column in named.items()}, **{o: pl.col(o) for o in others}
-    )
+    named = {options.item_column: "item_id", options.title_column: "title"}
+    for column, name in named.items():
+        if column != name and name in described.columns:
+            raise DataError(
+                f"{items} has a column {name!r} beside {column!r}, which is to be it: rename one of the two"
+            )
+    described = described.rename(named)
     described = clean_items(described, items)
     name = bare_name(interactions)
     return Source(
@@ -87,7 +89,9 @@ def _require_readable_head(path: Path, separator: str) -> None:
     try:
         names = head.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(_no_utf8(path)) from None
+        names = "\0"
+    if "\0" in names:
+        raise DataError(_no_utf8(path))
     others = [mark for mark in ";\t|," if mark in names]
     if separator not in names and others:
         raise DataError(f"{path}: its columns stand between {others[0]!r}: add --separator {others[0]!r}")
