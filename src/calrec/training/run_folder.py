@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from calrec.atomic import room_for, sync, sync_tree
 from calrec.data.learnt import LEARNT, NOTHING, LearntPurchases
 from calrec.errors import ModelError
-from calrec.model.backbones import BackboneSettings
+from calrec.model.backbones import BackboneSettings, locate
 from calrec.model.weights import without_progress_bars
 from calrec.training.model_card import model_card
 from calrec.training.run_card import BACKBONE, DomainCard, RunCard
@@ -60,8 +60,10 @@ def save_model(
 
 def learnt_before(settings: BackboneSettings) -> tuple[dict[str, tuple[DomainCard, ...]], LearntPurchases | None]:
     """What a backbone that is a run itself was trained on: its domains, and the purchases where they are known."""
-    folder = Path(settings.backbone).expanduser()
-    if settings.init != "pretrained" or not is_whole(folder):
+    if settings.init != "pretrained":
+        return {}, NOTHING
+    folder = locate(settings.backbone, settings.revision).folder  # of a hub's run, too
+    if not is_whole(folder):
         return {}, NOTHING
     domains = tuple(chain.from_iterable(load_card(folder).domains.values()))
     return ({BACKBONE: domains}, LearntPurchases.load(folder)) if domains else ({}, NOTHING)

@@ -128,7 +128,8 @@ def _train_stages(plan: TrainingPlan, out: Path, tell: Tell, accelerator: bool, 
         tell(f"{name}: trained in {duration(time.monotonic() - begun)}")
         if is_sharded(backbone.lm):
             backbone = replace(backbone, lm=unsharded(backbone.lm))
-        learnt = None if learnt is None else learnt | LearntPurchases.of(domains)
+        if processes.is_main_process and learnt is not None:  # which alone writes it
+            learnt |= LearntPurchases.of(domains)
         card = RunCard(
             version=version("calrec"),
             stage=name,
