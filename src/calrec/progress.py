@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tqdm import tqdm
-
 # In a log, which keeps every state of a bar, short work shows none and long work now and then one.
 _IN_A_LOG = {"delay": 10, "mininterval": 30}
 
@@ -18,6 +16,8 @@ def progress_bar(what: str, total: int, done: int = 0, stays: bool = False) -> A
         what: is done. total: steps of it, of which ``done`` are done already.
         stays: whether the bar is still to be seen at the end.
     """
+    from tqdm import tqdm  # no command's start waits for it
+
     seldom = {} if sys.stderr.isatty() else _IN_A_LOG
     return tqdm(desc=what, total=total, initial=done, leave=stays, dynamic_ncols=True, file=sys.stderr, **seldom)
 
