@@ -5,7 +5,7 @@
 The peer is transformers' ``generate(num_return_sequences=32)`` one user after the other, as in the library's examples,
 and ``rank_bm25`` over the catalogue for every distinct sample. Both sides have the same weights, validation users,
 samples and temperature. ``--quick`` proves in under a minute, without network, that everything runs; only the full
-run's numbers mean anything. All of it runs on the CPU.
+run's numbers mean anything. ``--device cuda`` runs both sides there, with the same questions and the same users.
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ def main() -> int:
     names = ("speed", "memory", "equality", "growth")
     parser.add_argument("--run", type=Path, default=Path("run"), help="a trained run")
     parser.add_argument("--data", type=Path, default=Path("domain"), help="the domain that it was trained on")
-    parser.add_argument("--users", type=int, default=8, help="of a round (default: %(default)s; the peer takes long)")
+    parser.add_argument(
+        "--users", type=int, default=8, help="of a round, ours in one batch (default: %(default)s; the peer takes long)"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (default: %(default)s)")
+    parser.add_argument("--memory-gb", type=float, default=2.0, help="that ours may take (default: %(default)s)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
+    parser.add_argument("--way", action="append", default=[], help="that races the peer, such as tree (all)")
     parser.add_argument("--only", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     options = parser.parse_args()
     if find_spec("rank_bm25") is None:
@@ -48,7 +53,17 @@ def main() -> int:
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("calrec").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="torch|transformers")
-    case = Case(options.quick, options.run, options.data, options.threads, options.users, options.dtype)
+    case = Case(
+        options.quick,
+        options.run,
+        options.data,
+        options.threads,
+        options.users,
+        options.dtype,
+        options.device,
+        options.memory_gb,
+        tuple(options.way),
+    )
     claims, details = [], {}
     try:
         for name in [options.only] if options.only else names:

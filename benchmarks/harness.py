@@ -123,6 +123,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
+        **({"accelerator": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

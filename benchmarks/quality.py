@@ -46,7 +46,9 @@ def main() -> int:
     parser.add_argument("--run", type=Path, default=Path("run"), help="a trained run")
     parser.add_argument("--data", type=Path, default=Path("domain"), help="the domain that it was trained on")
     parser.add_argument("--users", type=int, default=200, help="of the validation split (default: 200)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the model (default: %(default)s)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of the weights")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change inference for all rows")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
@@ -54,10 +56,10 @@ def main() -> int:
             recommender, domain, options.users = *_tiny(), 8
         else:
             domain = load_domain(options.data)
-            settings = load_inference(options.run, [f"dtype={options.dtype}"])
+            settings = load_inference(options.run, [f"dtype={options.dtype}", *options.set])
             # As the one that asks for most, so that every baseline it needs is at hand.
             fused = settings.model_copy(update={"method": "fused"})
-            recommender = CALRec.for_domain(options.run, domain, fused)
+            recommender = CALRec.for_domain(options.run, domain, fused, options.device)
         tuned = options.quick or (options.run / INFERENCE).exists()
         rows = {}
         for name, settings in _ways(recommender.settings, tuned, options.quick):

@@ -72,7 +72,7 @@ def _difference(
     """Where two samples part: the place, how near a random number is to the boundary, and what rounding does to it."""
     shared = tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False)))
     lower = min(ours[len(shared)], theirs[len(shared)])
-    ids = torch.tensor([[*prompt.token_ids, *shared]])
+    ids = torch.tensor([[*prompt.token_ids, *shared]], device=served.lm.device)
     allowed = None
     if settings.bound:
         node = served.trie.find(shared)
@@ -92,7 +92,7 @@ def _difference(
 
 def _share_up_to(logits: torch.Tensor, token: int, temperature: float, allowed: Sequence[int] | None) -> float:
     """The distribution function at a token."""
-    values: NDArray[np.float64] = logits.double().numpy() / temperature
+    values: NDArray[np.float64] = logits.double().cpu().numpy() / temperature
     if allowed is not None:
         closed = np.full_like(values, -np.inf)
         closed[list(allowed)] = values[list(allowed)]

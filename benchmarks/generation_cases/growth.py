@@ -20,7 +20,7 @@ def growth(case: Case) -> tuple[list[Claim], dict[str, Any]]:
     tables = {
         "samples": _samples(case, (1, 4) if quick else (1, 2, 4, 8, 16, 32, 64, 128)),
         "items in the history": _histories(case, (1, 2) if quick else (1, 5, 10, 20, 40)),
-        "users in a batch": _batches(case, (1, 2) if quick else (1, 2, 4, 8)),
+        "users in a batch": _batches(case, (1, 2) if quick else _powers(case.users)),
         "items in the catalogue": _catalogues(case, (100, 1000) if quick else (10**3, 10**4, 10**5, 10**6)),
     }
     for name, rows in tables.items():
@@ -47,6 +47,11 @@ def _histories(case: Case, sizes: Sequence[int]) -> list[dict[str, float]]:
             prompts.append(Prompt(f"{size} {user}", tuple(np.concatenate([opening, *pieces]).tolist())))
         runs[size] = (prompts, case.sampling)
     return _table(case, runs)
+
+
+def _powers(most: int) -> list[int]:
+    """1, 2, 4 and so on."""
+    return [1 << power for power in range(most.bit_length())]
 
 
 def _batches(case: Case, sizes: Sequence[int]) -> list[dict[str, float]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, Literal
 
-import psutil
 import torch
 
 from calrec.generation import sample
@@ -37,12 +38,23 @@ def _peak_above_loaded(case: Case, side: Literal["ours", "peer"]) -> int:
     prompts = sorted(map(served.prompt, served.histories), key=lambda prompt: -len(prompt.token_ids))
     usual, _ = UsualWay(served, case.sampling), (served.trie, served.index)
     gc.collect()
-    loaded = psutil.Process().memory_info().rss
-    with highest_resident() as highest:
+    with _highest(case.device) as highest:
+        loaded = highest()
         if side == "peer":
             usual(prompts[:2])
         else:
             batch = prompts[: case.sampling.batch_users]
             for draws in sample(served.lm, batch, served.encoder.end_id, case.sampling):
                 served.grounded(draws)
-    return highest[0] - loaded
+        return highest() - loaded
+
+
+@contextmanager
+def _highest(device: str) -> Iterator[Callable[[], int]]:
+    """The highest memory since then, in bytes: what torch has allocated of an accelerator's, else what is resident."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        yield torch.cuda.max_memory_allocated
+    else:
+        with highest_resident() as resident:
+            yield lambda: resident[0]

@@ -40,7 +40,7 @@ class UsualWay:
     def sample(self, prompt: Prompt) -> Written:
         """transformers' own sampling, with the scores that log-probabilities are taken from."""
         lm, end = self._served.lm, self._served.encoder.end_id
-        ids = torch.tensor([prompt.token_ids])
+        ids = torch.tensor([prompt.token_ids], device=lm.device)
         with torch.inference_mode():
             output = lm.generate(
                 ids,

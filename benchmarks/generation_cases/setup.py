@@ -36,8 +36,11 @@ class Case:
         run: the folder of a trained run.
         data: the folder of a prepared domain.
         threads: of torch.
-        users: of a round.
+        users: of a round; ours are computed in one batch.
         dtype: of the weights.
+        device: of the model.
+        memory_gb: 10^9 bytes that ours may take beside the weights.
+        ways: that race the peer; none are all.
     """
 
     quick: bool
@@ -46,6 +49,9 @@ class Case:
     threads: int
     users: int = 8
     dtype: str = "float32"
+    device: str = "cpu"
+    memory_gb: float = 2.0
+    ways: tuple[str, ...] = ()
 
     @property
     def rounds(self) -> int:
@@ -55,9 +61,8 @@ class Case:
     @property
     def sampling(self) -> SamplingSettings:
         """As in the paper; where it is quick, few and short samples."""
-        if self.quick:
-            return SamplingSettings(n=4, temperature=TEMPERATURE, max_new_tokens=6)
-        return SamplingSettings(n=SAMPLES, temperature=TEMPERATURE)
+        paper = SamplingSettings(n=SAMPLES, temperature=TEMPERATURE, batch_users=self.users, memory_gb=self.memory_gb)
+        return paper.model_copy(update={"n": 4, "max_new_tokens": 6}) if self.quick else paper
 
     @property
     def served(self) -> Served:
@@ -123,7 +128,8 @@ def _served(case: Case) -> Served:
     catalogue = domain.catalogue_with_texts(ItemText(text))
     encoder = SequenceEncoder(backbone.tokenizer, text, catalogue, lengths)
     histories = [History(example.user_id, tuple(example.history)) for example in domain.split("valid")]
-    return Served(backbone.lm, backbone.tokenizer, encoder, catalogue, histories)
+    lm: Any = backbone.lm
+    return Served(lm.to(case.device), backbone.tokenizer, encoder, catalogue, histories)
 
 
 @dataclass
