@@ -22,7 +22,7 @@ def retitled(domain):
 def test_a_domain_has_not_learnt_its_own_targets(tiny_domain):
     for split in ("valid", "test"):
         examples = tiny_domain.split(split)
-        assert of(tiny_domain).overlaps(tiny_domain, examples) == ((0, len(examples)), (0, len(examples)))
+        assert of(tiny_domain).overlaps(tiny_domain, examples) == ((0, len(examples), len(examples)),) * 2
 
 
 def test_what_was_learnt_from_the_whole_sequences_is_found(tiny_domain):
@@ -31,10 +31,10 @@ def test_what_was_learnt_from_the_whole_sequences_is_found(tiny_domain):
         timestamps=pl.concat_list("timestamps", pl.lit(1e9), pl.lit(1e9)),
     )
     examples, later = tiny_domain.split("test"), replace(tiny_domain, sequences=whole)
-    found = len(examples), len(examples)
+    found = (len(examples),) * 3
     assert of(later).overlaps(tiny_domain, examples) == (found, found)
     # Where titles are written otherwise, numbers are left.
-    assert of(retitled(later)).overlaps(tiny_domain, examples) == ((0, len(examples)), found)
+    assert of(retitled(later)).overlaps(tiny_domain, examples) == ((0, *found[1:]), found)
 
 
 def test_items_of_another_shop_with_the_same_numbers_are_others(tiny_domain):
@@ -46,7 +46,7 @@ def test_items_of_another_shop_with_the_same_numbers_are_others(tiny_domain):
 def test_a_target_that_was_bought_before_tells_nothing(tiny_domain):
     (example, *_) = tiny_domain.split("test")
     again = replace(example, target=example.history[0])
-    assert of(tiny_domain).overlaps(tiny_domain, [again]) == ((0, 0), (0, 0))
+    assert of(tiny_domain).overlaps(tiny_domain, [again]) == ((0, 0, 0), (0, 0, 0))
 
 
 def test_of_very_many_purchases_a_sample_is_kept_and_looked_for(tiny_domain, monkeypatch):
@@ -59,8 +59,14 @@ def test_of_very_many_purchases_a_sample_is_kept_and_looked_for(tiny_domain, mon
         replace(example, history=(), target=history.item_ids[0])
         for example, history in zip(tiny_domain.split("test"), tiny_domain.training_sequences(), strict=True)
     ]
-    for found, looked_for in part.overlaps(tiny_domain, learnt_items):
-        assert 0 < found == looked_for < len(learnt_items)
+    for overlap in part.overlaps(tiny_domain, learnt_items):
+        assert 0 < overlap.learnt == overlap.looked_for < overlap.targets == len(learnt_items)
+
+
+def test_purchases_are_hashed_a_part_at_a_time(tiny_domain, monkeypatch):
+    whole = of(tiny_domain)
+    monkeypatch.setattr(learnt, "_TOGETHER", 7)
+    assert of(tiny_domain).fingerprint == whole.fingerprint
 
 
 def test_purchases_are_joined(tiny_domain):

@@ -88,6 +88,21 @@ def test_a_few_purchases_in_common_are_told(tiny_domain, caplog):
     ]
 
 
+def test_of_a_sample_a_few_are_fewer(tiny_domain, monkeypatch):
+    """Where one of two hashes is kept, two that were found stand for four."""
+    little = a_year_later(tiny_domain, "little", users=["u00", "u01"])
+    little = version(little, little.sequences.filter(pl.col("user_id").is_in(["u00", "u01"])), name="little")
+    trained = Trained(tiny_domain, little)
+    whole = LearntPurchases.overlaps
+    monkeypatch.setattr(
+        LearntPurchases,
+        "overlaps",
+        lambda *args: tuple(overlap._replace(looked_for=6) for overlap in whole(*args)),
+    )
+    with pytest.raises(ConfigError, match="has learnt 2 of 6 targets"):
+        require_unseen(trained, tiny_domain, "test")
+
+
 def test_one_name_for_other_data_is_no_reason_to_refuse(tiny_domain):
     other = version(
         tiny_domain,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b, sha256
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -22,18 +23,21 @@ from calrec.records import Example
 LEARNT = "learnt.npz"
 # Of more purchases those with the lowest hashes are kept, which is a sample of them all: 16 MB.
 _MOST = 1 << 20
+# Purchases that are hashed at once: texts take more memory than hashes.
+_TOGETHER = 1 << 18
 
 Hashes = NDArray[np.uint64]
 
 
 class Overlap(NamedTuple):
-    """How many targets a model has learnt, of those that could be looked for."""
+    """How many targets a model has learnt, of those that could be looked for among all."""
 
     learnt: int
     looked_for: int
+    targets: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LearntPurchases:
     """Purchases, as hashes: each once, ascending, and of more than a million the lowest.
 
@@ -52,9 +56,10 @@ class LearntPurchases:
 
     @classmethod
     def _of_purchases(cls, purchases: Iterable[tuple[str, str, str]]) -> LearntPurchases:
-        hashes = [(_hash(*purchase), _hash(*purchase[:2])) for purchase in purchases]
-        titled, numbered = np.array(hashes, dtype=np.uint64).reshape(-1, 2).T
-        return cls(np.unique(titled)[:_MOST], np.unique(numbered)[:_MOST])
+        learnt, left = NOTHING, iter(purchases)
+        while hashes := [(_hash(*purchase), _hash(*purchase[:2])) for purchase in islice(left, _TOGETHER)]:
+            learnt |= cls(*np.array(hashes, dtype=np.uint64).T)
+        return learnt
 
     def __or__(self, other: LearntPurchases) -> LearntPurchases:
         return LearntPurchases(
@@ -122,9 +127,8 @@ class Learnt(Recommender, Protocol):
 
 
 def _overlap(learnt: Hashes, targets: Hashes) -> Overlap:
-    if len(learnt) == _MOST:
-        targets = targets[targets <= learnt[-1]]
-    return Overlap(int(np.isin(targets, learnt).sum()), len(targets))
+    looked_for = targets[targets <= learnt[-1]] if len(learnt) == _MOST else targets
+    return Overlap(int(np.isin(looked_for, learnt).sum()), len(looked_for), len(targets))
 
 
 def _training_purchases(domain: Domain) -> Iterator[tuple[str, str, str]]:

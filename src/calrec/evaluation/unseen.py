@@ -65,7 +65,9 @@ def _require_no_target(name: str, learnt: LearntPurchases, domain: Domain, split
 
 
 def _more_than(share: float, overlap: Overlap) -> bool:
-    return overlap.learnt > max(_FEW, share * overlap.looked_for)
+    # Where only a part could be looked for, a few of all targets are fewer there.
+    few = _FEW * overlap.looked_for / max(1, overlap.targets)
+    return overlap.learnt > max(few, share * overlap.looked_for)
 
 
 def _require_no_other_version(recommender: Learnt, domain: Domain) -> None:

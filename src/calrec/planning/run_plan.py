@@ -78,7 +78,7 @@ def plan_run(
     times = slowdown(dtype, device) if probing else 1.0
     advice = [f"{told(dtype, times)}, so no passes were run: {plan.model.in_float32}"] if times > SLOW else []
     if probing and times <= SLOW and device.type == "cpu":
-        advice += _of_load(load, _cores())
+        advice += _of_load(load, os.cpu_count() or 1)
     for name, stage in plan.stages.items():
         begun = time.perf_counter()
         data = stage_data(plan, stage, [loaded[path] for path in stage.domains], backbone.tokenizer)
@@ -117,7 +117,8 @@ def _of_load(load: float, cores: int) -> list[str]:
     if load < cores:
         return []
     return [
-        f"load was {load:.1f} on {cores} cores before this, so the times may be too long: plan again when it is quiet"
+        f"load was {load:.1f} on this machine's {cores} cores before this, so the times may be too long: plan again "
+        "when it is quiet"
     ]
 
 
@@ -131,11 +132,6 @@ def _of_texts(plan: TrainingPlan, domain: Domain) -> list[str]:
         f"{alike:,} of {len(texts):,} items of {domain.name} read like another one, and texts are all that the model "
         "knows of them: more words or columns in text.attributes may tell them apart"
     ]
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system says."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _advice(stage: StagePlan, free: int) -> Iterator[str]:

@@ -98,6 +98,13 @@ def test_other_separators_are_read_and_named_where_they_are_not_said(write, mark
     assert open_source(folder, SourceOptions(separator=mark)).interactions.rows() == BOUGHT.rows()
 
 
+def test_a_separator_within_a_quoted_name_separates_nothing(tmp_path):
+    (tmp_path / "items.csv").write_text('"item, id";title\ni1;Ink\n')
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu1,i1,1\n")
+    with pytest.raises(DataError, match=r"items.csv: its columns stand between ';': add --separator"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize("separator", ["ä", '"', "", ",,"])
 def test_what_separates_no_columns_is_refused(separator):
     with pytest.raises(ValueError, match=r"columns can stand between ',', ';'"):

@@ -92,8 +92,8 @@ def _require_readable_head(path: Path, separator: str) -> None:
         names = "\0"
     if "\0" in names:
         raise DataError(_no_utf8(path))
-    others = [mark for mark in ";\t|," if mark in names]
-    if separator not in names and others:
+    others = [mark for mark in ";\t|," if mark in names.replace(separator, "")]
+    if len(next(csv.reader([names], delimiter=separator))) == 1 and others:
         raise DataError(f"{path}: its columns stand between {others[0]!r}: add --separator {others[0]!r}")
 
 
