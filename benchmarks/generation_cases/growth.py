@@ -99,7 +99,8 @@ def _with_catalogue(case: Case, trie: ItemTrie) -> dict[str, Callable[[], Any]]:
     """What depends on the trie, for one user."""
     served, settings = case.served, case.sampling
     prompts, end = served.prompts(1), served.encoder.end_id
-    draft, bound = (settings.model_copy(update=change) for change in ({"mode": "draft"}, {"bound": True}))
+    draft = settings.model_copy(update={"mode": "draft"})
+    bound = settings.model_copy(update={"mode": "tree", "bound": True})
     return {
         "draft": lambda: sample(served.lm, prompts, end, draft, trie),
         "bound": lambda: sample(served.lm, prompts, end, bound, trie),

@@ -44,7 +44,7 @@ def _peak_above_loaded(case: Case, side: Literal["ours", "peer"]) -> int:
             usual(prompts[:2])
         else:
             batch = prompts[: case.sampling.batch_users]
-            for draws in sample(served.lm, batch, served.encoder.end_id, case.sampling):
+            for draws in sample(served.lm, batch, served.encoder.end_id, case.sampling, served.trie):
                 served.grounded(draws)
         return highest() - loaded
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from calrec.errors import ConfigError
-from calrec.generation import ItemTrie, Prompt, SamplingSettings, beam_search, sample, score_items
+from calrec.generation import ItemTrie, Prompt, SamplingSettings, beam_search, draws, sample, score_items
 from calrec.generation.memory import Footprint, user_batches
 
 END = 5
@@ -60,11 +60,12 @@ def case():
     return users, ItemTrie(drawn)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize(("parts", "together"), [(1, 16), (2, 16), (4, 16), (1, 64)])
 @pytest.mark.parametrize("how", ["beam", "items", "rows", "tree", "draft", "bound"])
-def test_a_limit_is_kept_and_used(large, case, parts, how):
+def test_a_limit_is_kept_and_used(large, case, parts, how, together, monkeypatch):
+    monkeypatch.setattr(draws, "_ROWS_ON_A_CPU", together)
     users, trie = case
-    memory_gb = parts * (0.006 if how in ("draft", "bound") else 0.002)  # a pass of guesses takes more
+    memory_gb = parts * (0.012 if how in ("draft", "bound") else 0.002)  # a pass of guesses takes more
 
     def run(memory_gb):
         if how == "beam":
@@ -89,8 +90,8 @@ def test_users_who_are_done_first_do_not_hold_memory_twice():
     users = [Prompt(str(number), tuple((7 * number + np.arange(200)) % 16)) for number in range(16)]
     settings = SamplingSettings(n=1, temperature=1, max_new_tokens=12, batch_users=16, memory_gb=0.05)
     with Alive() as alive:
-        draws = sample(deep, users, END, settings)
-    assert len({len(of_user[0].token_ids) for of_user in draws}) > 3
+        drawn = sample(deep, users, END, settings)
+    assert len({len(of_user[0].token_ids) for of_user in drawn}) > 3
     assert 0.1 < alive.peak / 0.05e9 < 1
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from calrec.errors import ConfigError
 from calrec.generation import ItemTrie, SamplingSettings, sample
 
 END = 5
@@ -74,9 +73,10 @@ def test_drafts_need_fewer_passes(lm, users, monkeypatch):
     assert passes <= passes_of_tree / 2
 
 
-def test_drafts_need_a_catalogue(lm, users):
-    with pytest.raises(ConfigError, match="mode=tree"):
-        sample(lm, users[:1], END, other("draft"))
+def test_drafts_without_a_catalogue_are_trees(lm, users, monkeypatch):
+    tree, *work_of_tree = counted(lm, monkeypatch, lambda: sample(lm, users[:3], END, other("tree")))
+    draft, *work = counted(lm, monkeypatch, lambda: sample(lm, users[:3], END, other("draft")))
+    assert (draft, work) == (tree, work_of_tree)
 
 
 def test_useless_drafts_change_nothing(lm, users, rows):

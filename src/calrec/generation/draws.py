@@ -18,11 +18,16 @@ from torch import Tensor
 
 from calrec.errors import ModelError
 
-#: Distributions that are drawn from, or summed, at once: what is computed of them stays in the processor's cache, and
-#: takes memory for so many alone.
-ROWS = 16
+# Distributions that are drawn from, or summed, at once, and so take memory. A processor keeps in its cache what it
+# computes of so few; elsewhere a call costs more than its work.
+_ROWS_ON_A_CPU, _ROWS_ELSEWHERE = 16, 256
 # Tokens whose masses are summed at once to find where in the vocabulary a draw falls.
 _BLOCK = 256
+
+
+def rows_at_once(device: torch.device) -> int:
+    """Distributions that are drawn from, or summed, at once."""
+    return _ROWS_ON_A_CPU if device.type == "cpu" else _ROWS_ELSEWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +109,15 @@ def draw_tokens(
         ModelError: a distribution is not finite.
     """
     at = torch.arange(len(logits), device=logits.device) if rows is None else rows
+    together = rows_at_once(logits.device)
     parts = [
         _drawn(
-            logits[at[first : first + ROWS]],
-            numbers[first : first + ROWS],
+            logits[at[first : first + together]],
+            numbers[first : first + together],
             temperature,
-            None if allowed is None else allowed[first : first + ROWS],
+            None if allowed is None else allowed[first : first + together],
         )
-        for first in range(0, len(at), ROWS)
+        for first in range(0, len(at), together)
     ]
     tokens, gains = zip(*parts, strict=True)
     return torch.cat(tokens), torch.cat(gains)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
-from calrec.generation.draws import ROWS, Prompt
+from calrec.generation.draws import Prompt, rows_at_once
 
 # Arrays that live at once for each token: of the hidden width and of the feed-forward's, all of one layer.
 _HIDDEN, _INTERMEDIATE = 12, 3
@@ -26,7 +27,7 @@ class Footprint:
         cell: one node's attention to one column. pair: what of a prompt one of its tokens sees, in a sliding window.
         token: activations of one token in a pass.
         logits: of one node over the whole vocabulary.
-        drawn: what is computed of them, for at most `draws.ROWS` nodes at once.
+        drawn: what is computed of them, for at most ``rows`` nodes of all users at once.
     """
 
     column: int
@@ -35,6 +36,7 @@ class Footprint:
     token: int
     logits: int
     drawn: int
+    rows: int
 
     @classmethod
     def of(cls, lm: PreTrainedModel) -> Footprint:
@@ -54,17 +56,21 @@ class Footprint:
             token=token,
             logits=vocabulary * size,
             drawn=vocabulary * (size + _OF_LOGITS * 4),
+            rows=rows_at_once(lm.device),
         )
 
-    def peak(self, prompt: int, columns: int, nodes: int) -> int:
-        """Bytes of a user with ``prompt`` tokens and then at most ``columns`` more, ``nodes`` of them in one pass.
+    def peak(self, prompt: int, columns: int, nodes: int, users: int = 1) -> int:
+        """Bytes of users with ``prompt`` tokens and then at most ``columns`` more, ``nodes`` of them in one pass.
 
-        They are those of the prompt's pass or of the last, whichever takes more.
+        They are those of the prompts' pass or of the last, whichever takes more.
         """
         kept = prompt + columns
-        of_prompt = prompt * (prompt * self.pair + self.token) + self.logits + self.drawn
-        of_nodes = nodes * (kept * self.cell + self.token + self.logits) + min(nodes, ROWS) * self.drawn
-        return kept * self.column + max(of_prompt, of_nodes)
+        of_prompt = users * (prompt * (prompt * self.pair + self.token) + self.logits) + self._drawn(users)
+        of_nodes = users * nodes * (kept * self.cell + self.token + self.logits) + self._drawn(users * nodes)
+        return users * kept * self.column + max(of_prompt, of_nodes)
+
+    def _drawn(self, nodes: int) -> int:
+        return min(nodes, self.rows) * self.drawn
 
 
 def nodes_at_once(lm: PreTrainedModel, prompts: Sequence[Prompt], memory_gb: float, columns: int, most: int) -> int:
@@ -111,13 +117,14 @@ def user_batches(
     batches: list[list[int]] = []
     while order:
         longest = prompts[order[0]]
-        needed = footprint.peak(len(longest.token_ids), columns, nodes)
-        if needed > limit:
+        needed = partial(footprint.peak, len(longest.token_ids), columns, nodes)
+        users = next((users for users in range(min(most, len(order)), 0, -1) if needed(users) <= limit), 0)
+        if not users:
             raise ConfigError(
                 f"memory_gb = {memory_gb:g} is too little for user {longest.key!r}, whose prompt has "
-                f"{len(longest.token_ids)} tokens: set at least {needed / 1e9:.2g}, or keep fewer items of the history"
+                f"{len(longest.token_ids)} tokens: set at least {needed(1) / 1e9:.2g}, or keep fewer items of the "
+                "history"
             )
-        users = min(most, int(limit // needed))
         batches.append(order[:users])
         order = order[users:]
     return batches

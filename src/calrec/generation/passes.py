@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calrec.generation.draws import ROWS, normalised
+from calrec.generation.draws import normalised, rows_at_once
 from calrec.generation.forest import Forest
 
 
@@ -65,7 +65,8 @@ def log_probs(logits: Tensor, rows: NDArray[np.int64], tokens: NDArray[np.int64]
     Raises:
         ModelError: a distribution is not finite.
     """
-    totals = torch.cat([normalised(part)[1][:, 0] for part in torch.split(logits, ROWS)]).double()
+    parts = torch.split(logits, rows_at_once(logits.device))
+    totals = torch.cat([normalised(part)[1][:, 0] for part in parts]).double()
     at, wanted = (torch.from_numpy(array).to(logits.device) for array in (rows, tokens))
     return (logits[at, wanted].double() - totals[at]).cpu().numpy()
 

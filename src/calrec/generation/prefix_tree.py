@@ -122,15 +122,20 @@ class _Samplers:
         rows = torch.tensor([branch.row for branch in standing], device=device)
         allowed = None if self._bound is None else [self._bound.after(branch.tokens) for branch in standing]
         drawn = draw_tokens(self._logits, torch.from_numpy(numbers).to(device), self._temperature, allowed, rows)
-        for branch, tokens, gains in zip(standing, *(tensor.cpu().numpy() for tensor in drawn), strict=True):
-            tokens = tokens[: len(branch.samples)]
-            for token, first in zip(*(found.tolist() for found in np.unique(tokens, return_index=True)), strict=True):
-                yield replace(
-                    branch,
-                    samples=branch.samples[tokens == token],
-                    tokens=(*branch.tokens, token),
-                    log_prob=branch.log_prob + float(gains[first]),
-                )
+        counts = np.array([len(branch.samples) for branch in standing])
+        real = np.arange(numbers.shape[1]) < counts[:, None]
+        owners, samples = np.repeat(np.arange(len(standing)), counts), np.concatenate([b.samples for b in standing])
+        tokens, gains = (tensor.cpu().numpy()[real] for tensor in drawn)
+        # By branch and token; a stable order leaves the samples of each in their own.
+        order = np.lexsort((tokens, owners))
+        owners, samples, tokens, gains = (array[order] for array in (owners, samples, tokens, gains))
+        firsts = np.flatnonzero(np.diff(owners, prepend=-1) | np.diff(tokens, prepend=-1))
+        parts = np.split(samples, firsts[1:])
+        for part, owner, token, gain in zip(
+            parts, *(array[firsts].tolist() for array in (owners, tokens, gains)), strict=True
+        ):
+            branch = standing[owner]
+            yield _Branch(branch.user, part, (*branch.tokens, token), branch.log_prob + gain, branch.node, branch.row)
 
     def _release(self, waiting: Sequence[_Branch]) -> None:
         """Free the trees of users whose samples have all ended."""

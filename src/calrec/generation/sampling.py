@@ -42,14 +42,15 @@ def sample(
         prompts: the users; equal keys and tokens give equal samples.
         end_id: the token that ends an item.
         settings: `SamplingSettings`.
-        trie: the catalogue, which ``mode=draft`` guesses from and ``bound`` keeps to.
+        trie: the catalogue, which ``mode=draft`` guesses from, and is the same as ``tree`` without, and ``bound`` keeps
+            to.
         progress: called with the number of users done, after each batch.
 
     Returns:
         For each prompt, in the order given, its distinct draws, the most probable first; their counts sum to n.
 
     Raises:
-        ConfigError: ``mode=draft`` or ``bound`` without a trie, or too little memory for one sample.
+        ConfigError: ``bound`` without a trie, or too little memory for one sample.
         DataError: a prompt without tokens.
         ModelError: a prompt longer than the model's positions, or logits that are not finite.
     """
@@ -88,10 +89,6 @@ def _guide(settings: SamplingSettings, trie: ItemTrie | None) -> _Guide:
     if trie is None:
         if settings.bound:
             raise ConfigError("bound keeps to the catalogue, but no trie was given: give one, or set bound=false")
-        if settings.mode == "draft":
-            raise ConfigError(
-                "mode=draft guesses from the catalogue, but no trie was given: give one, or set mode=tree"
-            )
         return _Guide(None, None)
     # Where all items of a beginning go on alike, what is bound must follow: that is no guess, and worth one pass.
     share = MAJORITY if settings.mode == "draft" else CERTAIN

@@ -18,7 +18,7 @@ class SamplingSettings(Settings):
         max_new_tokens: a sample that did not end by then is cut there; one that is bound goes on to its item's end.
         seed: with the user's key, the source of all random numbers.
         mode: ``rows`` computes every sample by itself, ``tree`` what samples share once, ``draft`` also guesses from
-            the catalogue what comes next. The samples are the same ones.
+            the catalogue, where there is one, what comes next. The samples are the same ones.
         bound: whether samples can only be items of the catalogue (beyond the paper): each token is drawn among those
             that lead to an item, by the same random numbers from the model's distribution over them. The
             log-probability of a draw stays the model's own, that of `score_items`, and not that of this choice.
@@ -31,7 +31,7 @@ class SamplingSettings(Settings):
     temperature: float = Field(default=0.5, ge=0.01, le=10)
     max_new_tokens: int = Field(default=64, ge=1, le=4096)
     seed: int = Field(default=0, ge=0)
-    mode: Literal["rows", "tree", "draft"] = "tree"
+    mode: Literal["rows", "tree", "draft"] = "draft"
     bound: bool = False
     batch_users: int = Field(default=8, ge=1, le=4096)
     memory_gb: float = Field(default=2.0, gt=0)
