@@ -76,7 +76,7 @@ def test_operations_are_those_that_torch_counts(plan, windows, texts, settings, 
     if cached:
         with FlopCounterMode(display=False) as counter:
             batch |= {"trunk_states": towers.trunk(batch["input_ids"])}
-            batch |= {"item_trunk_states": towers.trunk(batch["item_ids"])}
+            batch |= {"item_trunk_states": towers.trunk(batch["item_ids"], batch["item_positions"])}
         assert trunk_operations(cost, passes).sum() == pytest.approx(counter.get_total_flops(), rel=0.01)
     module = Alignment(towers, objective)
     with FlopCounterMode(display=False) as counter:

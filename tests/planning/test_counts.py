@@ -20,12 +20,12 @@ class Seen:
         self.tokens = self.labels = self.forward_tokens = 0
         states, nll = Towers.states, alignment.linear_nll
 
-        def counted_states(towers, ids, trunk_states=None):
+        def counted_states(towers, ids, *more):
             if torch.is_grad_enabled():
                 self.tokens += ids.numel()
             else:
                 self.forward_tokens += ids.numel()
-            return states(towers, ids, trunk_states)
+            return states(towers, ids, *more)
 
         def counted_nll(predicting, head, labels):
             self.labels += len(labels) * torch.is_grad_enabled()

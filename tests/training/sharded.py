@@ -33,6 +33,7 @@ def batch():
         "label_position": label_position,
         "labels": ids[label_row, label_position + 1],
         "item_ids": torch.stack([ids[r, s : s + 4] for r, s in zip(row, start, strict=True)]),
+        "item_row": torch.arange(4),
         "item_start": torch.zeros(4, dtype=torch.long),
         "item_end": torch.full((4,), 4),
         "target_item": torch.arange(4),

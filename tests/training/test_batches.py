@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calrec.errors import ConfigError
-from calrec.training.batches import TokenBudgetBatches, drawn_per_epoch, length_grouped
+from calrec.training.batches import TokenBudgetBatches, drawn_per_epoch, length_grouped, pack
 from calrec.training.config import SamplingRule
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
@@ -20,6 +20,20 @@ def test_no_batch_exceeds_the_budget_and_none_is_lost(lengths, budget):
     batches = length_grouped(order, np.asarray(lengths), budget)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert all(len(batch) * max(lengths[index] for index in batch) <= budget for batch in batches)
+
+
+@given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=60))
+def test_texts_share_rows_without_touching(lengths):
+    packed = pack(lengths)
+    width = max(128, *lengths)
+    for number, row in enumerate(packed.rows):
+        ends = np.cumsum([lengths[text] for text in row])
+        assert ends[-1] <= width
+        assert packed.start[row].tolist() == [0, *ends[:-1]]
+        assert set(packed.row[row]) == {number}
+    assert sorted(text for row in packed.rows for text in row) == list(range(len(lengths)))
+    # No two rows are half empty, or one of them would not have been begun.
+    assert sum(2 * sum(lengths[text] for text in row) <= width for row in packed.rows) <= 1
 
 
 def make(lengths, rule="size", epochs=2.0, token_budget=None, seed=0, domains=None):

@@ -65,6 +65,19 @@ def test_a_batch_equals_separate_examples(make_view, texts, tiny_domain, tiny_lm
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)  # RMSNorm works in float32
 
 
+def test_texts_that_share_a_row_do_not_see_each_other(make_view, texts, tiny_domain, family_lm):
+    windows = all_target_windows(make_view(), tiny_domain.training_sequences())
+    batch = Collator(texts, pad_id=0)(windows)
+    towers = Towers(family_lm)
+    assert len(batch["item_ids"]) < len(batch["item_row"])
+    states = towers.states(batch["item_ids"], None, batch["item_positions"])
+    for key in sorted(set(batch["target_key"].tolist())):
+        place = int(batch["target_item"][batch["target_key"] == key][0])
+        row, start, end = (int(batch[name][place]) for name in ("item_row", "item_start", "item_end"))
+        alone = towers.states(torch.tensor(texts.items[key].token_ids[None].astype("int64")))
+        torch.testing.assert_close(states[row, start:end], alone[0, : end - start], rtol=1e-9, atol=1e-9)
+
+
 def test_the_items_own_loss_is_that_of_their_texts(make_view, texts, tiny_domain, tiny_lm, plain):
     view, lm = make_view(), tiny_lm.double()
     windows = example_windows(view, tiny_domain.split("train"))
@@ -88,7 +101,7 @@ def test_more_texts_of_the_catalogue_are_learnt_and_contrast_with_nothing(
     _, without = plain(alignment, collator(windows))
     batch = collator([*windows, *range(len(texts.items))])
     _, with_all = plain(alignment, batch)
-    assert len(batch["item_ids"]) == len(texts.items) > len(keys)
+    assert len(batch["item_row"]) == len(texts.items) > len(keys)
     for name in ("nig", "tt", "ut"):
         torch.testing.assert_close(with_all[name], without[name], rtol=1e-9, atol=0)
     whole = [torch.tensor(item.token_ids[None].astype("int64")) for item in texts.items]

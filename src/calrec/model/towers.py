@@ -58,9 +58,11 @@ class Towers(nn.Module):
         return weight
 
     @torch.no_grad()
-    def trunk(self, input_ids: Tensor) -> Tensor:
+    def trunk(self, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
         """The states that enter the trained layers: (B, L) -> (B, L, D)."""
-        states: Tensor = self._views[0](input_ids=input_ids, use_cache=False).last_hidden_state
+        states: Tensor = self._views[0](
+            input_ids=input_ids, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
         return states
 
     def trunk_weights(self) -> list[tuple[str, Tensor]]:
@@ -70,17 +72,24 @@ class Towers(nn.Module):
         parts += [(f"layers.{i}", layer) for i, layer in enumerate(decoder.layers[: self.trunk_layers])]
         return [(f"{part}.{name}", weight) for part, module in parts for name, weight in module.named_parameters()]
 
-    def states(self, input_ids: Tensor, trunk_states: Tensor | None = None) -> Tensor:
+    def states(
+        self, input_ids: Tensor, trunk_states: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
         """Last-layer states of right-padded sequences: (B, L) -> (B, L, D).
 
-        No mask is needed: what pads stands behind, where a causal pass does not look.
+        No mask is needed: what pads stands behind, where a causal pass does not look. Where several sequences share a
+        row, ``position_ids`` (B, L) begins with 0 at each, and none looks at another: transformers sees to that.
         """
         top = self._views[1]
         if not self.trunk_layers:
-            states: Tensor = top(input_ids=input_ids, use_cache=False).last_hidden_state
+            states: Tensor = top(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
             return states
-        embeds = self.trunk(input_ids) if trunk_states is None else trunk_states.to(self.head_weight.dtype)
-        top_states: Tensor = top(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        embeds = trunk_states
+        if embeds is None:
+            embeds = self.trunk(input_ids, position_ids)
+        top_states: Tensor = top(
+            inputs_embeds=embeds.to(self.head_weight.dtype), position_ids=position_ids, use_cache=False
+        ).last_hidden_state
         return top_states
 
     def forward(
@@ -93,6 +102,8 @@ class Towers(nn.Module):
         label_row: Tensor,
         label_position: Tensor,
         item_ids: Tensor | None = None,
+        item_positions: Tensor | None = None,
+        item_row: Tensor | None = None,
         item_start: Tensor | None = None,
         item_end: Tensor | None = None,
         target_item: Tensor | None = None,
@@ -109,8 +120,9 @@ class Towers(nn.Module):
                 item ends, and its own span. Several targets may share a sequence: in a causal pass each sees what it
                 would see alone.
             label_row, label_position: (P,) where the targets' tokens are predicted.
-            item_ids: (M, T) distinct targets, padded on the right; without them there is no target tower.
-            item_start, item_end: (M,) spans of the items' tokens.
+            item_ids: (R, T) the M distinct targets, several in a row; without them there is no target tower.
+            item_positions: (R, T) each token's place in its own target's text.
+            item_row, item_start, item_end: (M,) rows and spans of the items' tokens.
             target_item: (N,) the item of each target.
             item_label_row, item_label_position: (Q,) where the items' own tokens are predicted.
             trunk_states, item_trunk_states: the trunk's states of both passes, where they are known.
@@ -120,11 +132,10 @@ class Towers(nn.Module):
         user = _means(sums, row, torch.zeros_like(history_end), history_end)
         target_given_user = _means(sums, row, target_start, target_end)
         predicting = states[label_row, label_position]
-        if item_ids is None or target_item is None or item_start is None or item_end is None:
+        if item_ids is None or target_item is None or item_row is None or item_start is None or item_end is None:
             return TowerStates(user, target_given_user, predicting)
-        item_states = self.states(item_ids, item_trunk_states)
-        items = torch.arange(len(item_ids), device=item_ids.device)
-        target = _means(_running_sums(item_states), items, item_start, item_end)[target_item]
+        item_states = self.states(item_ids, item_trunk_states, item_positions)
+        target = _means(_running_sums(item_states), item_row, item_start, item_end)[target_item]
         if item_label_row is None or item_label_position is None:
             return TowerStates(user, target_given_user, predicting, target)
         return TowerStates(

@@ -20,8 +20,9 @@ class PassCounts:
     """The size of every forward pass, (K,) each; padding counts, since it is computed too.
 
     Attributes:
-        tokens: B·L of the sequences plus M·T of the item texts. cells: B·L² plus M·T², which attention compares.
-        item_tokens: M·T alone.
+        tokens: B·L of the sequences plus R·T of the rows that item texts share. cells: B·L² plus R·T², which attention
+            compares.
+        item_tokens: R·T alone.
         unpadded: tokens of both towers without padding.
         labels: target tokens that meet the vocabulary. item_labels: the same of the items' own texts.
         targets: rows of the contrastive terms.
@@ -89,7 +90,9 @@ def count_passes(batches: Sequence[Sequence[int]], rows: Sequence[Window | int],
 def _counts(rows: Sequence[Window | int], collator: Collator) -> tuple[int, ...]:
     batch = collator(rows)
     layouts = [batch[name].shape for name in ("input_ids", "item_ids") if name in batch]
-    own = int((batch["item_end"]).sum()) if "item_ids" in batch else 0
+    own = 0
+    if "item_ids" in batch:
+        own = int((batch["item_positions"][batch["item_row"], batch["item_end"] - 1] + 1).sum())
     return (
         sum(rows * length for rows, length in layouts),
         sum(rows * length**2 for rows, length in layouts),

@@ -140,13 +140,13 @@ class _Passes:
         if self._cached:
             batch["trunk_states"] = self._trunk(batch["input_ids"])
             if "item_ids" in batch:
-                batch["item_trunk_states"] = self._trunk(batch["item_ids"])
+                batch["item_trunk_states"] = self._trunk(batch["item_ids"], batch["item_positions"])
         return batch
 
-    def _trunk(self, ids: Tensor) -> Tensor:
+    def _trunk(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         begun = time.perf_counter()
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
-            states = self._alignment.towers.trunk(ids).to("cpu", torch.float16)
+            states = self._alignment.towers.trunk(ids, positions).to("cpu", torch.float16)
         tokens, seconds = self.trunk
         self.trunk = tokens + ids.numel(), seconds + time.perf_counter() - begun
         return states.to(self._device)

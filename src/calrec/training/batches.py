@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +20,8 @@ from calrec.training.sequences import Texts, Window
 
 # Sequences are grouped by length within so many batches: nearly no padding, and still nearly random batches.
 _BATCHES_GROUPED = 32
+# The target tower's rows are at least so wide: short texts share them, and little is padded.
+_ROW = 128
 
 
 def drawn_per_epoch(sizes: Sequence[int], rule: SamplingRule) -> list[int]:
@@ -157,7 +161,7 @@ def length_grouped(order: NDArray[np.intp], lengths: NDArray[np.int64], tokens_p
 class KnownStates(Protocol):
     """What can bring the trunk's states along; ``calrec.training.trunk_cache`` does."""
 
-    def padded(self, sequences: Sequence[EncodedSequence]) -> Tensor: ...
+    def laid_out(self, rows: Sequence[Sequence[EncodedSequence]]) -> Tensor: ...
 
 
 class Collator:
@@ -203,7 +207,7 @@ class Collator:
         label_row, label_position, labels = _predictions(sequences, row, span)
         distinct, target_item = np.unique(key, return_inverse=True)
         batch = {
-            "input_ids": padded_ids(sequences, self.pad_id),
+            "input_ids": laid_out([[sequence] for sequence in sequences], self.pad_id),
             "row": _long(row),
             "history_end": _long(history_end),
             "target_start": _long(span[:, 0]),
@@ -216,36 +220,88 @@ class Collator:
             "users": [window.user_id for window in windows],
         }
         if self.trunk is not None:
-            batch["trunk_states"] = self.trunk.padded(sequences)
+            batch["trunk_states"] = self.trunk.laid_out([[sequence] for sequence in sequences])
         if self.target_tower:
             more = np.setdiff1d([row for row in rows if not isinstance(row, Window)], distinct).astype(np.int64)
             batch |= self._items([self.texts.items[k] for k in (*distinct, *more)])
         return batch
 
     def _items(self, items: list[EncodedSequence]) -> dict[str, Tensor]:
+        packed = pack([len(item.token_ids) for item in items])
+        rows = [[items[place] for place in row] for row in packed.rows]
         spans = np.concatenate([item.spans for item in items])
         batch = {
-            "item_ids": padded_ids(items, self.pad_id),
-            "item_start": _long(spans[:, 0]),
-            "item_end": _long(spans[:, 1]),
+            "item_ids": laid_out(rows, self.pad_id),
+            "item_positions": _positions(rows),
+            "item_row": _long(packed.row),
+            "item_start": _long(packed.start + spans[:, 0]),
+            "item_end": _long(packed.start + spans[:, 1]),
         }
         if self.trunk is not None:
-            batch["item_trunk_states"] = self.trunk.padded(items)
+            batch["item_trunk_states"] = self.trunk.laid_out(rows)
         if self.item_labels:
             # Where a text begins with no token of its own, nothing predicts its first one.
             predicted = np.column_stack([np.maximum(spans[:, 0], 1), spans[:, 1]])
-            row, position, labels = _predictions(items, np.arange(len(items)), predicted)
-            batch |= {"item_label_row": row, "item_label_position": position, "item_labels": labels}
+            item, position, labels = _predictions(items, np.arange(len(items)), predicted)
+            batch |= {
+                "item_label_row": batch["item_row"][item],
+                "item_label_position": position + _long(packed.start)[item],
+                "item_labels": labels,
+            }
         return batch
 
 
-def padded_ids(sequences: Sequence[EncodedSequence], pad_id: int) -> Tensor:
-    """(B, L) tokens, padded on the right."""
-    longest = max(len(sequence.token_ids) for sequence in sequences)
-    ids = np.full((len(sequences), longest), pad_id, dtype=np.int64)
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[: len(sequence.token_ids)] = sequence.token_ids
+@dataclass(frozen=True)
+class Packed:
+    """Texts that share rows.
+
+    Attributes:
+        rows: of each row its texts, in their order.
+        row, start: (M,) of each text its row, and where it begins there.
+    """
+
+    rows: list[list[int]]
+    row: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+
+def pack(lengths: Sequence[int]) -> Packed:
+    """Put texts one after the other into rows as wide as the longest, or ``_ROW``: each where least room is left."""
+    width = max(_ROW, *lengths)
+    rows: list[list[int]] = []
+    row, start = np.zeros((2, len(lengths)), dtype=np.int64)
+    room: list[tuple[int, int]] = []  # what is left, of which row; ascending
+    for text in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        place = bisect_left(room, (lengths[text], -1))
+        left, at = room.pop(place) if place < len(room) else (width, len(rows))
+        if at == len(rows):
+            rows.append([])
+        rows[at].append(text)
+        row[text], start[text] = at, width - left
+        insort(room, (left - lengths[text], at))
+    return Packed(rows, row, start)
+
+
+def laid_out(rows: Sequence[Sequence[EncodedSequence]], pad_id: int) -> Tensor:
+    """(R, T) tokens of rows, each of one sequence after the other, padded on the right."""
+    ids = np.full((len(rows), _longest(rows)), pad_id, dtype=np.int64)
+    for of_row, row in zip(ids, rows, strict=True):
+        tokens = np.concatenate([sequence.token_ids for sequence in row])
+        of_row[: len(tokens)] = tokens
     return torch.from_numpy(ids)
+
+
+def _positions(rows: Sequence[Sequence[EncodedSequence]]) -> Tensor:
+    """(R, T) each token's place in its own sequence; of what pads 0."""
+    positions = np.zeros((len(rows), _longest(rows)), dtype=np.int64)
+    for of_row, row in zip(positions, rows, strict=True):
+        places = np.concatenate([np.arange(len(sequence.token_ids)) for sequence in row])
+        of_row[: len(places)] = places
+    return torch.from_numpy(positions)
+
+
+def _longest(rows: Sequence[Sequence[EncodedSequence]]) -> int:
+    return max(sum(len(sequence.token_ids) for sequence in row) for row in rows)
 
 
 def _predictions(

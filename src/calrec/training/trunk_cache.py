@@ -15,7 +15,7 @@ from calrec.atomic import replacing
 from calrec.model.towers import Towers
 from calrec.progress import progress_bar
 from calrec.text.encode import EncodedSequence
-from calrec.training.batches import length_grouped, padded_ids
+from calrec.training.batches import laid_out, length_grouped
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,16 @@ class TrunkCache:
         self._end = {s.token_ids.tobytes(): int(end) for s, end in zip(sequences, ends, strict=True)}
         self._states = np.memmap(path, dtype=np.float16, mode="r", shape=(int(ends[-1]), width))
 
-    def padded(self, sequences: Sequence[EncodedSequence]) -> Tensor:
-        """(B, L, D) float16 states of sequences, padded on the right as their tokens are."""
-        longest = max(len(sequence.token_ids) for sequence in sequences)
-        states = np.zeros((len(sequences), longest, self._states.shape[1]), dtype=np.float16)
-        for row, sequence in zip(states, sequences, strict=True):
-            end = self._end[sequence.token_ids.tobytes()]
-            row[: len(sequence.token_ids)] = self._states[end - len(sequence.token_ids) : end]
+    def laid_out(self, rows: Sequence[Sequence[EncodedSequence]]) -> Tensor:
+        """(R, T, D) float16 states of rows, each of one sequence after the other, padded as their tokens are."""
+        longest = max(sum(len(sequence.token_ids) for sequence in row) for row in rows)
+        states = np.zeros((len(rows), longest, self._states.shape[1]), dtype=np.float16)
+        for of_row, row in zip(states, rows, strict=True):
+            start = 0
+            for sequence in row:
+                end, length = self._end[sequence.token_ids.tobytes()], len(sequence.token_ids)
+                of_row[start : start + length] = self._states[end - length : end]
+                start += length
         return torch.from_numpy(states)
 
 
@@ -127,7 +130,7 @@ def _write(towers: Towers, sequences: Sequence[EncodedSequence], path: Path) -> 
         bar = progress_bar("trunk, once for all passes", len(sequences))
         with bar, replacing(path) as part, part.open("wb") as file:
             for batch in batches:
-                ids = padded_ids([sequences[index] for index in batch], pad_id=0)
+                ids = laid_out([[sequences[index]] for index in batch], pad_id=0)
                 half = towers.trunk(ids.to(device)).to("cpu", torch.float16).numpy()
                 if not np.isfinite(half).all():
                     raise _BeyondFloat16Error
