@@ -35,7 +35,9 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (default: %(default)s)")
     parser.add_argument("--memory-gb", type=float, default=2.0, help="that ours may take (default: %(default)s)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
-    parser.add_argument("--way", action="append", default=[], help="that races the peer, such as tree (all)")
+    parser.add_argument(
+        "--way", action="append", default=[], help="that races the peer, such as tree; several times (all)"
+    )
     parser.add_argument("--only", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     options = parser.parse_args()
     if find_spec("rank_bm25") is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from calrec.errors import ConfigError
 from calrec.generation import Prompt, SamplingSettings, beam_search, sample
 from generation_cases.peer import UsualWay
 from generation_cases.setup import SAMPLES, Case, counted
@@ -44,6 +45,8 @@ def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
         "bound": sampled(mode="tree", bound=True),
         **beams,
     }
+    if unknown := [name for name in case.ways if name not in ways]:
+        raise ConfigError(f"--way {unknown[0]}: the ways are {'; '.join(ways)}")
     rates, details = _raced(case, prompts, {name: ways[name] for name in case.ways or ways})
     default, plain = SamplingSettings().mode, "rows"
     goals = {
