@@ -16,7 +16,7 @@ from pydantic import Field
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.retrieval.bm25.postings import Postings
-from calrec.retrieval.bm25.pruned import Query, Room, Scorer, best
+from calrec.retrieval.bm25.pruned import Query, Room, Scorer, best, units
 from calrec.retrieval.bm25.vocabulary import words
 from calrec.settings import Settings
 
@@ -171,8 +171,9 @@ class Bm25Index:
         columns = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.zeros((len(queries), k), dtype=np.float32)
         scorer, room = Scorer(self._postings, self._norm), Room(len(self))
-        for row, query in enumerate(self._queries(queries)):
-            found, reached = best(scorer, query, k, room)
+        asked = self._queries(queries)
+        for row, (query, unit) in enumerate(zip(asked, units(asked), strict=True)):
+            found, reached = best(scorer, query, k, room, unit)
             columns[row, : len(found)] = found
             scores[row, : len(found)] = reached
         return columns, scores

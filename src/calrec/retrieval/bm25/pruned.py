@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ _HIGHEST = 2**16 - 1
 _ADDED_UNTIL = 0.5
 # Up to so many items and additions, all of them are quicker than leaving any out.
 _FEW = 100_000
+# Queries share a unit that is at most so many times as coarse as their own would be.
+_COARSER = 4.0
 # How many times k items must be found before the best k of them are worth scoring.
 _LEADERS = 2
 # Every word may round its gain up by a unit, so a query of more words than that is added up in full.
@@ -133,7 +135,7 @@ class Scorer:
         return texts.values[np.arange(lengths.sum()) + np.repeat(first - before, lengths)], lengths
 
 
-def best(scorer: Scorer, query: Query, k: int, room: Room) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def best(scorer: Scorer, query: Query, k: int, room: Room, unit: float) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Columns (m,) and scores (m,) of the k best items, or of all that have a word: score first, then column.
 
     Where there is little to add up, all of it is added up; else only items that can be among the best are scored.
@@ -143,25 +145,25 @@ def best(scorer: Scorer, query: Query, k: int, room: Room) -> tuple[NDArray[np.i
         query: its words.
         k: places.
         room: for the catalogue's items.
+        unit: that levels are counted in, as ``units`` gives it.
     """
-    if len(room.level) + query.holders.sum() <= _FEW or not 0 < len(query) <= _MANY_WORDS:
+    if len(room.level) + query.holders.sum() <= _FEW or not _is_countable(query):
         total = scorer.totals(query)
         columns = np.flatnonzero(total > 0)  # of truth values, since numpy is slow to find what is not zero
         scores = total[columns].astype(np.float32)
     else:
-        columns = _hopeful(scorer, query, k, room)
+        columns = _hopeful(scorer, query, k, room, unit)
         scores = scorer.by_item(query, columns).astype(np.float32)
     order = top_k(scores, k)
     return columns[order], scores[order]
 
 
-def _hopeful(scorer: Scorer, query: Query, k: int, room: Room) -> NDArray[np.intp]:
+def _hopeful(scorer: Scorer, query: Query, k: int, room: Room, unit: float) -> NDArray[np.intp]:
     """Columns (m,), ascending, of items among which the k best are.
 
     The words are added up in their order until the remaining ones can bring, ``rest``, but a part of what k items are
     known to reach, the threshold. Most items are then too low for a place. All of it is counted in units.
     """
-    unit = _unit(query)
     rest = np.append(np.cumsum(query.bounds[::-1])[::-1], 0.0) / unit
     level = room.level
     level.fill(0)
@@ -191,9 +193,21 @@ def _hopeful(scorer: Scorer, query: Query, k: int, room: Room) -> NDArray[np.int
     return chosen
 
 
-def _unit(query: Query) -> float:
-    """A power of two, so that similar queries share one, of which no level can have more than ``_HIGHEST``."""
-    return float(2.0 ** np.ceil(np.log2(query.bounds.sum() / (_HIGHEST - len(query)))))
+def units(queries: Sequence[Query]) -> list[float]:
+    """What levels are counted in for each query; similar ones share a unit, and so what items gain by a word.
+
+    It is a power of two of which no level can have more than ``_HIGHEST``; 0 where nothing is to be counted.
+    """
+    finest = [
+        float(2.0 ** np.ceil(np.log2(query.bounds.sum() / (_HIGHEST - len(query))))) if _is_countable(query) else 0.0
+        for query in queries
+    ]
+    coarsest = max(finest, default=0.0)
+    return [min(coarsest, _COARSER * unit) for unit in finest]
+
+
+def _is_countable(query: Query) -> bool:
+    return 0 < len(query) <= _MANY_WORDS
 
 
 def _reached_by_k(level: NDArray[np.uint16], k: int, words: int) -> int:
