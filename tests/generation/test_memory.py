@@ -82,6 +82,19 @@ def test_a_limit_is_kept_and_used(large, case, parts, how, together, monkeypatch
     assert 0.1 < alive.peak / (memory_gb * 1e9) < 1
 
 
+@pytest.mark.parametrize("mode", ["rows", "tree"])
+def test_logits_that_are_done_with_are_not_held(mode):
+    """Where a distribution is the large part and every sample goes its own way."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+    wide = LlamaForCausalLM(LlamaConfig(vocab_size=20_000, num_hidden_layers=1, **shape)).eval().requires_grad_(False)
+    users = [Prompt(str(number), (number, 1, 2)) for number in range(8)]
+    settings = SamplingSettings(n=32, temperature=1, max_new_tokens=3, batch_users=8, memory_gb=0.06, mode=mode)
+    with Alive() as alive:
+        sample(wide, users, END, settings)
+    assert 0.1 < alive.peak / 0.06e9 < 1
+
+
 def test_users_who_are_done_first_do_not_hold_memory_twice():
     """Where keys and values are the large part, as they are of deep models and long prompts."""
     torch.manual_seed(0)

@@ -1,5 +1,7 @@
 """The trie against plain prefixes."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,12 @@ items = st.lists(
     min_size=1,
     max_size=9,
 )
+
+
+def test_a_copy_is_as_good():
+    trie = pickle.loads(pickle.dumps(ItemTrie([(0, 1, END), (0, END)])))
+    assert trie.tail(trie.find((0, 1))) == (END,)
+    assert trie.child(trie.root, 2) is None
 
 
 @given(items, st.lists(st.sampled_from([0, 1, 2, END]), max_size=5))

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from calrec.losses import ObjectiveSettings, info_nce, next_item_nll
-from calrec.model.layers import train_top_layers
+from calrec.model.layers import keeps_texts_apart, train_top_layers
 from calrec.model.towers import Towers
 from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator
@@ -76,6 +77,24 @@ def test_texts_that_share_a_row_do_not_see_each_other(make_view, texts, tiny_dom
         row, start, end = (int(batch[name][place]) for name in ("item_row", "item_start", "item_end"))
         alone = towers.states(torch.tensor(texts.items[key].token_ids[None].astype("int64")))
         torch.testing.assert_close(states[row, start:end], alone[0, : end - start], rtol=1e-9, atol=1e-9)
+
+
+def test_where_a_family_mixes_what_shares_a_row_each_text_has_its_own(make_view, texts, tiny_domain, family_lm):
+    config = AutoConfig.for_model("qwen3_next", num_hidden_layers=1, hidden_size=16, vocab_size=16)
+    with torch.device("meta"):
+        assert not keeps_texts_apart(AutoModelForCausalLM.from_config(config))
+    assert keeps_texts_apart(family_lm)
+    windows = all_target_windows(make_view(), tiny_domain.training_sequences())
+    shared, alone = (Collator(texts, pad_id=0, shared_rows=share)(windows) for share in (True, False))
+    assert len(alone["item_ids"]) == len(alone["item_row"]) > len(shared["item_ids"])
+    assert (alone["item_positions"] == torch.arange(alone["item_ids"].shape[1])).all()
+    with torch.no_grad():
+        ours, theirs = (Towers(family_lm)(**tensors_of(batch)).target for batch in (shared, alone))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def tensors_of(batch):
+    return {name: value for name, value in batch.items() if name not in ("labels", "target_key", "users")}
 
 
 def test_the_items_own_loss_is_that_of_their_texts(make_view, texts, tiny_domain, tiny_lm, plain):

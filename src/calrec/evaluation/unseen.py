@@ -66,7 +66,7 @@ def _require_no_target(name: str, learnt: LearntPurchases, domain: Domain, split
 
 def _more_than(share: float, overlap: Overlap) -> bool:
     # Where only a part could be looked for, a few of all targets are fewer there.
-    few = _FEW * overlap.looked_for / max(1, overlap.targets)
+    few = max(1.0, _FEW * overlap.looked_for / max(1, overlap.targets))
     return overlap.learnt > max(few, share * overlap.looked_for)
 
 

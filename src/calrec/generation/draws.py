@@ -21,6 +21,8 @@ from calrec.errors import ModelError
 # Distributions that are drawn from, or summed, at once, and so take memory. A processor keeps in its cache what it
 # computes of so few; elsewhere a call costs more than its work.
 _ROWS_ON_A_CPU, _ROWS_ELSEWHERE = 16, 256
+# Of these so many numbers at once, each of which has a block summed token by token.
+_NUMBERS = 1 << 14
 # Tokens whose masses are summed at once to find where in the vocabulary a draw falls.
 _BLOCK = 256
 
@@ -109,7 +111,7 @@ def draw_tokens(
         ModelError: a distribution is not finite.
     """
     at = torch.arange(len(logits), device=logits.device) if rows is None else rows
-    together = rows_at_once(logits.device)
+    together = max(1, min(rows_at_once(logits.device), _NUMBERS // numbers.shape[1]))
     parts = [
         _drawn(
             logits[at[first : first + together]],

@@ -160,6 +160,7 @@ class _Samplers:
                 for token in guess:
                     nodes.append((branch.user, -len(nodes), token))
         users, parents, tokens = zip(*nodes, strict=True)
+        del self._logits  # large, and done with
         columns, self._logits = self._forest.grow([self._rows[user] for user in users], parents, tokens)
         self._guesses = {
             (user, int(columns[-1 - parent]), token): (int(columns[place]), place)

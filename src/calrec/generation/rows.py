@@ -52,6 +52,7 @@ def sample_rows(
             rows, tokens, mask, positions = rows[going], tokens[going], mask[going], positions[going]
             cache.batch_select_indices(going)
         mask = torch.nn.functional.pad(mask, (0, 1), value=True)
+        logits = logits.new_empty(0)  # large, and done with
         logits = lm(
             input_ids=tokens[:, None],
             attention_mask=mask.long(),

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,13 @@ class ItemTrie:
     def __len__(self) -> int:
         """How many items there are."""
         return len(self.order)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_token_at", "_start_at")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._token_at, self._start_at = self._tokens.data, self._starts.data
 
     def _build(
         self,

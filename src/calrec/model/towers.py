@@ -78,7 +78,7 @@ class Towers(nn.Module):
         """Last-layer states of right-padded sequences: (B, L) -> (B, L, D).
 
         No mask is needed: what pads stands behind, where a causal pass does not look. Where several sequences share a
-        row, ``position_ids`` (B, L) begins with 0 at each, and none looks at another: transformers sees to that.
+        row, ``position_ids`` (B, L) begins with 0 at each, and none looks at another: see ``keeps_texts_apart``.
         """
         top = self._views[1]
         if not self.trunk_layers:

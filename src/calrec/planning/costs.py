@@ -36,6 +36,7 @@ class ModelCost:
         checkpointing: whether states are computed again on the way back.
         trained, parameters: numbers of all weights. trained_bytes, parameter_bytes: what they take.
         weight_bytes: of one that is not in four bits.
+        more_norms: norms of a layer's states beyond two. head_norms: whether queries and keys have norms.
     """
 
     trunk: int
@@ -55,6 +56,8 @@ class ModelCost:
     trained_bytes: int
     parameter_bytes: int
     weight_bytes: int
+    more_norms: int = 0
+    head_norms: bool = False
 
 
 def model_cost(towers: Towers, checkpointing: bool = False) -> ModelCost:
@@ -84,6 +87,8 @@ def model_cost(towers: Towers, checkpointing: bool = False) -> ModelCost:
         trained_bytes=sum(p.nbytes for p in lm.parameters() if p.requires_grad),
         parameter_bytes=round(sum(_bytes(p) for p in lm.parameters())),
         weight_bytes=towers.head_weight.element_size(),
+        more_norms=sum("norm" in name for name, _ in layers[0].named_children()) - 2,
+        head_norms=any(name.endswith("q_norm") for name, _ in layers[0].named_modules()),
     )
 
 
@@ -247,6 +252,8 @@ def _activation_bytes(cost: ModelCost, narrow: int, autocast: bool) -> int:
     wide = 4
     norms = cost.width * (4 * wide + (5 if autocast else 2) * narrow)
     attention = (3 * cost.attention + 2 * cost.key_value) * narrow
+    norms += cost.more_norms * cost.width * (2 * wide + narrow)
+    attention += cost.head_norms * (cost.attention + cost.key_value) * (wide + narrow // 2)
     layer = norms + attention + 4 * cost.feed_forward * narrow
     # Under gradient checkpointing a layer's input alone is kept, and one layer at a time is whole.
     layers = cost.top_layers * cost.width * wide + layer if cost.checkpointing else cost.top_layers * layer

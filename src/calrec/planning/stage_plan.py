@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from calrec.model.backbones import Backbone
+from calrec.model.layers import keeps_texts_apart
 from calrec.model.towers import Towers
 from calrec.planning.costs import (
     Memory,
@@ -124,6 +125,7 @@ class StagePlanner:
             pad_id=0,
             target_tower=plan.objective.contrasts,
             item_labels=plan.objective.item_weight > 0,
+            shared_rows=keeps_texts_apart(backbone.lm),
         )
         self._rows = [*data.training, *range(len(data.texts.items))]
         groups = validation_batches(data.validation, stage.tokens_per_batch)

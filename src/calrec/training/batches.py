@@ -175,6 +175,8 @@ class Collator:
         target_tower: whether the batch brings the targets' own texts.
         item_labels: whether these texts are also predicted (beyond the paper).
         trunk: known states of the frozen layers, brought along with the tokens.
+        shared_rows: whether several items' texts may stand in one row of the target tower, as
+            ``calrec.model.layers.keeps_texts_apart`` says.
     """
 
     def __init__(
@@ -184,12 +186,14 @@ class Collator:
         target_tower: bool = True,
         item_labels: bool = False,
         trunk: KnownStates | None = None,
+        shared_rows: bool = True,
     ) -> None:
         self.texts = texts
         self.pad_id = pad_id
         self.target_tower = target_tower or item_labels
         self.item_labels = item_labels
         self.trunk = trunk
+        self.shared_rows = shared_rows
 
     def __call__(self, rows: Sequence[Window | int]) -> dict[str, Any]:
         """One batch.
@@ -227,7 +231,7 @@ class Collator:
         return batch
 
     def _items(self, items: list[EncodedSequence]) -> dict[str, Tensor]:
-        packed = pack([len(item.token_ids) for item in items])
+        packed = pack([len(item.token_ids) for item in items], self.shared_rows)
         rows = [[items[place] for place in row] for row in packed.rows]
         spans = np.concatenate([item.spans for item in items])
         batch = {
@@ -265,8 +269,14 @@ class Packed:
     start: NDArray[np.int64]
 
 
-def pack(lengths: Sequence[int]) -> Packed:
-    """Put texts one after the other into rows as wide as the longest, or ``_ROW``: each where least room is left."""
+def pack(lengths: Sequence[int], shared: bool = True) -> Packed:
+    """Put texts one after the other into rows as wide as the longest, or ``_ROW``: each where least room is left.
+
+    Where rows are not ``shared``, each has its own.
+    """
+    if not shared:
+        each = np.arange(len(lengths))
+        return Packed([[text] for text in each.tolist()], each, np.zeros_like(each))
     width = max(_ROW, *lengths)
     rows: list[list[int]] = []
     row, start = np.zeros((2, len(lengths)), dtype=np.int64)
@@ -292,11 +302,12 @@ def laid_out(rows: Sequence[Sequence[EncodedSequence]], pad_id: int) -> Tensor:
 
 
 def _positions(rows: Sequence[Sequence[EncodedSequence]]) -> Tensor:
-    """(R, T) each token's place in its own sequence; of what pads 0."""
-    positions = np.zeros((len(rows), _longest(rows)), dtype=np.int64)
+    """(R, T) each token's place in its own sequence; what pads goes on from the last."""
+    positions = np.tile(np.arange(_longest(rows)), (len(rows), 1))
     for of_row, row in zip(positions, rows, strict=True):
-        places = np.concatenate([np.arange(len(sequence.token_ids)) for sequence in row])
-        of_row[: len(places)] = places
+        starts = np.cumsum([0, *(len(sequence.token_ids) for sequence in row[:-1])])
+        for start in starts[1:].tolist():
+            of_row[start:] -= of_row[start]
     return torch.from_numpy(positions)
 
 

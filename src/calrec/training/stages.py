@@ -21,6 +21,7 @@ from calrec.data.learnt import LearntPurchases
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError, DataError
 from calrec.model.backbones import Backbone, load_backbone
+from calrec.model.layers import keeps_texts_apart
 from calrec.model.precision import warn_if_slow
 from calrec.model.towers import Towers
 from calrec.progress import duration
@@ -254,6 +255,7 @@ def train_stage(
         pad_id=0,
         target_tower=plan.objective.contrasts,
         item_labels=plan.objective.item_weight > 0,
+        shared_rows=keeps_texts_apart(backbone.lm),
         trunk=cache,
     )
     trainer = CalrecTrainer(
