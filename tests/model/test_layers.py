@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from calrec.errors import ConfigError, ModelError
-from calrec.model.layers import decoder_of, split_decoder, train_top_layers
+from calrec.model.layers import KEEP_APART, decoder_of, keeps_texts_apart, split_decoder, train_top_layers
 
 
 def test_trunk_and_top_give_what_the_whole_gives(tiny_lm):
@@ -49,3 +50,19 @@ def test_changed_logits_are_refused(tiny_lm):
     tiny_lm.config.final_logit_softcapping = 30.0
     with pytest.raises(ModelError, match="final_logit_softcapping"):
         decoder_of(tiny_lm)
+
+
+@pytest.mark.parametrize("family", sorted(KEEP_APART))
+def test_a_family_that_may_share_rows_keeps_texts_apart(family):
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 32, "pad_token_id": 0}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **shape, **heads, bos_token_id=1, eos_token_id=2)
+    lm = AutoModelForCausalLM.from_config(config).double().eval()
+    assert keeps_texts_apart(lm)
+    one, other = torch.randint(3, 32, (1, 7)), torch.randint(3, 32, (1, 5))
+    positions = torch.tensor([[*range(7), *range(5)]])
+    with torch.no_grad():
+        together = decoder_of(lm)(torch.cat([one, other], 1), position_ids=positions, use_cache=False).last_hidden_state
+        alone = [decoder_of(lm)(text, use_cache=False).last_hidden_state for text in (one, other)]
+    torch.testing.assert_close(together, torch.cat(alone, 1), rtol=1e-6, atol=1e-6)

@@ -13,9 +13,9 @@ from calrec.errors import ConfigError, ModelError
 _LOGIT_CHANGES = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
-# Families in which transformers keeps the texts of a row apart by their positions: each was tried against texts alone.
-# Others carry states along, or make their masks without a look at positions.
-_KEEP_APART = {
+#: Families in which transformers keeps the texts of a row apart by their positions: each was tried against texts alone.
+#: Others carry states along, or make their masks without a look at positions.
+KEEP_APART = {
     *("gemma", "gemma3_text", "granite", "llama", "mistral", "olmo", "olmo2", "olmo3", "phi3", "qwen2", "qwen3"),
     *("smollm3", "stablelm", "starcoder2"),
 }
@@ -24,7 +24,7 @@ _KEEP_APART = {
 def keeps_texts_apart(lm: Any) -> bool:
     """Whether several texts may share a row, where positions begin with 0 at each, and none looks at another."""
     masked = lm.config._attn_implementation in ("sdpa", "eager")
-    return masked and lm.config.get_text_config().model_type in _KEEP_APART
+    return masked and lm.config.get_text_config().model_type in KEEP_APART
 
 
 def decoder_of(lm: nn.Module) -> Any:

@@ -294,7 +294,7 @@ def pack(lengths: Sequence[int], shared: bool = True) -> Packed:
 
 def laid_out(rows: Sequence[Sequence[EncodedSequence]], pad_id: int) -> Tensor:
     """(R, T) tokens of rows, each of one sequence after the other, padded on the right."""
-    ids = np.full((len(rows), _longest(rows)), pad_id, dtype=np.int64)
+    ids = np.full((len(rows), row_width(rows)), pad_id, dtype=np.int64)
     for of_row, row in zip(ids, rows, strict=True):
         tokens = np.concatenate([sequence.token_ids for sequence in row])
         of_row[: len(tokens)] = tokens
@@ -303,7 +303,7 @@ def laid_out(rows: Sequence[Sequence[EncodedSequence]], pad_id: int) -> Tensor:
 
 def _positions(rows: Sequence[Sequence[EncodedSequence]]) -> Tensor:
     """(R, T) each token's place in its own sequence; what pads goes on from the last."""
-    positions = np.tile(np.arange(_longest(rows)), (len(rows), 1))
+    positions = np.tile(np.arange(row_width(rows)), (len(rows), 1))
     for of_row, row in zip(positions, rows, strict=True):
         starts = np.cumsum([0, *(len(sequence.token_ids) for sequence in row[:-1])])
         for start in starts[1:].tolist():
@@ -311,7 +311,8 @@ def _positions(rows: Sequence[Sequence[EncodedSequence]]) -> Tensor:
     return torch.from_numpy(positions)
 
 
-def _longest(rows: Sequence[Sequence[EncodedSequence]]) -> int:
+def row_width(rows: Sequence[Sequence[EncodedSequence]]) -> int:
+    """Tokens of the longest row."""
     return max(sum(len(sequence.token_ids) for sequence in row) for row in rows)
 
 

@@ -15,7 +15,7 @@ from calrec.atomic import replacing
 from calrec.model.towers import Towers
 from calrec.progress import progress_bar
 from calrec.text.encode import EncodedSequence
-from calrec.training.batches import laid_out, length_grouped
+from calrec.training.batches import laid_out, length_grouped, row_width
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ class TrunkCache:
 
     def laid_out(self, rows: Sequence[Sequence[EncodedSequence]]) -> Tensor:
         """(R, T, D) float16 states of rows, each of one sequence after the other, padded as their tokens are."""
-        longest = max(sum(len(sequence.token_ids) for sequence in row) for row in rows)
-        states = np.zeros((len(rows), longest, self._states.shape[1]), dtype=np.float16)
+        states = np.zeros((len(rows), row_width(rows), self._states.shape[1]), dtype=np.float16)
         for of_row, row in zip(states, rows, strict=True):
             start = 0
             for sequence in row:
