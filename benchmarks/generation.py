@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument(
         "--users", type=int, default=8, help="of a round, ours in one batch (default: %(default)s; the peer takes long)"
     )
+    parser.add_argument("--peer-users", type=int, help="of them, the first, whom the peer takes in a round (all)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (default: %(default)s)")
     parser.add_argument("--memory-gb", type=float, default=2.0, help="that ours may take (default: %(default)s)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
@@ -65,6 +66,7 @@ def main() -> int:
         options.device,
         options.memory_gb,
         tuple(options.way),
+        options.peer_users,
     )
     claims, details = [], {}
     try:

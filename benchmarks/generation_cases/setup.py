@@ -37,6 +37,7 @@ class Case:
         data: the folder of a prepared domain.
         threads: of torch.
         users: of a round; ours are computed in one batch.
+        peer_users: of them the first, whom the peer takes.
         dtype: of the weights.
         device: of the model.
         memory_gb: 10^9 bytes that ours may take beside the weights.
@@ -52,6 +53,7 @@ class Case:
     device: str = "cpu"
     memory_gb: float = 2.0
     ways: tuple[str, ...] = ()
+    peer_users: int | None = None
 
     @property
     def rounds(self) -> int:

@@ -66,8 +66,9 @@ def _raced(
     case: Case, prompts: Sequence[Prompt], ways: Mapping[str, Callable[[], Any]]
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Users a second of the peer and of each way, taken in turns, and what was computed for a user."""
-    usual = UsualWay(case.served, case.sampling)
-    runs = {PEER: lambda: usual(prompts), **ways}
+    usual, of_peer = UsualWay(case.served, case.sampling), prompts[: case.peer_users]
+    runs = {PEER: lambda: usual(of_peer), **ways}
+    users = {name: len(of_peer if name == PEER else prompts) for name in runs}
     work: dict[str, dict[str, float]] = {}
 
     def timed(name: str, run: Callable[[], Any]) -> Callable[[], float]:
@@ -77,19 +78,19 @@ def _raced(
                 run()
                 taken = time.perf_counter() - begin
             if of_run is not None:  # the round that finds caches cold, and is not timed
-                work[name] = of_run.per_user(len(prompts))
+                work[name] = of_run.per_user(users[name])
             return taken
 
         return seconds
 
     seconds = interleaved({name: timed(name, run) for name, run in runs.items()}, case.rounds)
-    rates = {name: len(prompts) / taken for name, taken in medians(seconds).items()}
+    rates = {name: users[name] / taken for name, taken in medians(seconds).items()}
     for name, rate in rates.items():
         of_run = work[name]
         print(f"  {name}: {rate:.3f} users/s, {of_run['passes']:.1f} passes and {of_run['tokens']:.0f} tokens a user")
     lengths = [len(prompt.token_ids) for prompt in prompts]
     details = {
-        "users": len(prompts),
+        "users": users,
         "prompt_tokens": {"mean": float(np.mean(lengths)), "max": max(lengths)},
         "seconds": seconds,
         "per_user": work,

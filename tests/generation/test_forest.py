@@ -87,7 +87,8 @@ def test_what_is_cut_leaves_its_columns_to_others(lm):
         torch.testing.assert_close(row, lm(torch.tensor([path])).logits[0, -1])
 
 
-def test_a_sliding_window_slides_along_the_path():
+@pytest.mark.parametrize("one_by_one", [{"cpu"}, set()])
+def test_a_sliding_window_slides_along_the_path(one_by_one):
     config = MistralConfig(
         vocab_size=13,
         hidden_size=16,
@@ -98,7 +99,7 @@ def test_a_sliding_window_slides_along_the_path():
         sliding_window=4,
     )
     lm = MistralForCausalLM(config).double().eval().requires_grad_(False)
-    with forest_attention(lm):
+    with mock.patch.object(forest_module, "_ONE_BY_ONE", one_by_one), forest_attention(lm):
         forest = Forest(lm, [Prompt("a", (1, 2, 3, 4, 5, 6)), Prompt("b", (7, 8, 9))])
         _, logits = forest.grow([0, 0, 0, 1], [5, 5, -2, 2], [7, 8, 9, 10])
     for row, path in (

@@ -106,22 +106,26 @@ class Attention(Protocol):
 
 @dataclass(frozen=True)
 class Trunks:
-    """The prompts' own pass: each token attends to those before it in its prompt, one user after the other.
+    """The prompts' own pass: each token attends to those before it in its prompt.
 
     Attributes:
         store: where keys and values go. place: (user, column) there, (N,) each.
         lengths: B tokens.
+        one_by_one: each user in a call of its own, without padding; else all in one.
     """
 
     store: Store
     place: tuple[Tensor, Tensor]
     lengths: list[int]
+    one_by_one: bool
     _bands: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
-        self.store.write(layer, key, value, self.place, max(self.lengths))
+        keys, values = self.store.write(layer, key, value, self.place, max(self.lengths))
+        if not self.one_by_one:
+            return self._together(query, keys, values, scaling, window)
         outputs = []
         for q, k, v in zip(*(torch.split(packed, self.lengths, dim=2) for packed in (query, key, value)), strict=True):
             band = self._band(q.shape[2], window, q.device)
@@ -131,6 +135,19 @@ class Trunks:
                 F.scaled_dot_product_attention(q, k, v, band, is_causal=causal, scale=scaling, enable_gqa=True)
             )
         return torch.cat(outputs, dim=2).transpose(1, 2)
+
+    def _together(
+        self, query: Tensor, keys: Tensor, values: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
+        """What pads stands behind, where a causal pass does not look: ``keys`` and ``values`` (B, G, L, D)."""
+        (users, columns), (_, heads, _, size) = self.place, query.shape
+        padded = query.new_zeros(len(keys), heads, keys.shape[2], size)
+        padded[users, :, columns] = query[0].transpose(0, 1)
+        # A copy a head, since the kernels that take what heads share are not there for all precisions.
+        keys, values = (shared.repeat_interleave(heads // shared.shape[1], dim=1) for shared in (keys, values))
+        band = self._band(keys.shape[2], window, query.device)
+        output = F.scaled_dot_product_attention(padded, keys, values, band, is_causal=band is None, scale=scaling)
+        return output[users, :, columns][None]
 
     def _band(self, length: int, window: int | None, device: torch.device) -> Tensor | None:
         """(L, L) what a sliding window leaves to see; None where that is all that came before."""
@@ -156,7 +173,8 @@ class Growth:
     """The pass of N new nodes over trunks and trees.
 
     Attributes:
-        store: what earlier passes left. parts: that attend one after the other.
+        store: what earlier passes left.
+        parts: that attend one after the other; without any, all users attend in one call.
         users: (N,) row of each node in the store; ``columns``: (N,) its column there.
         slots: (N,) its place among the nodes of its user in this pass.
         visible: (B, S, C) which columns each slot attends to.
@@ -179,21 +197,30 @@ class Growth:
         keys, values = self.store.write(layer, key, value, (self.users, self.columns), self.visible.shape[2])
         (users, slots, _), (_, heads, nodes, size), groups = self.visible.shape, query.shape, key.shape[1]
         # The heads that share keys stand one below the other as more queries, so that keys need no copy a head.
-        padded = query.new_zeros(users, groups, heads // groups, slots, size)
+        padded = query.new_empty(users, groups, heads // groups, slots, size)
         packed = query[0].transpose(0, 1).reshape(nodes, groups, heads // groups, size)
         padded[self.users, :, :, self.slots] = packed
-        output = padded.new_empty(*padded.shape[:-1], value.shape[-1])
-        for part, bias in zip(self.parts, self._bias(window, heads // groups, query.dtype), strict=True):
-            attended = F.scaled_dot_product_attention(
+        attended = (
+            F.scaled_dot_product_attention(
                 padded[part.users, :, :, : part.slots].flatten(2, 3),
                 keys[part.users, :, : part.columns],
                 values[part.users, :, : part.columns],
                 attn_mask=bias,
                 scale=scaling,
-            )
-            within = output[part.users, :, :, : part.slots]
-            within.copy_(attended.view_as(within))
+            ).view(-1, groups, heads // groups, part.slots, value.shape[-1])
+            for part, bias in zip(self._parts, self._bias(window, heads // groups, query.dtype), strict=True)
+        )
+        if not self.parts:
+            output = next(attended)
+        else:
+            output = padded.new_empty(*padded.shape[:-1], value.shape[-1])
+            for part, of_part in zip(self.parts, attended, strict=True):
+                output[part.users, :, :, : part.slots] = of_part
         return output[self.users, :, :, self.slots].reshape(1, nodes, heads, -1)
+
+    @property
+    def _parts(self) -> list[Part]:
+        return self.parts or [Part(slice(None), *self.visible.shape[1:])]
 
     def _bias(self, window: int | None, repeats: int, dtype: torch.dtype) -> list[Tensor]:
         """Of each part (b, 1, repeats s, c): 0 where a slot attends and ``-inf`` where not; one for all layers."""
@@ -203,6 +230,6 @@ class Growth:
                 mask = mask & (self.slot_depths[:, :, None] - self.column_depths[:, None] < window)
             bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
             self._biases[window] = [
-                bias[part.users, None, : part.slots, : part.columns].repeat(1, 1, repeats, 1) for part in self.parts
+                bias[part.users, None, : part.slots, : part.columns].repeat(1, 1, repeats, 1) for part in self._parts
             ]
         return self._biases[window]

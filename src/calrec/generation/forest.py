@@ -21,6 +21,8 @@ from calrec.generation.draws import Prompt
 # Devices where users' nodes attend one user after the other: calls cost little there and padding much. Elsewhere all
 # users' attend in one call.
 _ONE_BY_ONE = {"cpu"}
+# Masks are laid out in so many columns, or kernels of accelerators copy them in every layer.
+_ALIGNED = 8
 
 
 class Forest:
@@ -50,8 +52,9 @@ class Forest:
         users = np.repeat(np.arange(len(prompts)), self._trunks)
         tokens = np.concatenate([np.array(prompt.token_ids) for prompt in prompts])
         columns = self._add(users)
-        self._depths[:] = np.arange(self.filled.max())
-        trunks = Trunks(self._store, (self._on_device(users), self._on_device(columns)), self._trunks.tolist())
+        self._depths[:] = np.arange(self._depths.shape[1])
+        place = self._on_device(users), self._on_device(columns)
+        trunks = Trunks(self._store, place, self._trunks.tolist(), self._one_by_one)
         self.logits = self._run(tokens, columns, trunks, keep=self._trunks.cumsum() - 1)
 
     def grow(
@@ -80,8 +83,9 @@ class Forest:
         above[in_call] = columns[-1 - above[in_call]]
         self._parents[owners, columns] = above
         slots = columns - first[owners]
-        visible = np.zeros((len(self._trunks), slots.max() + 1, self.filled.max()), dtype=bool)
-        visible |= (np.arange(visible.shape[2]) < self._trunks[:, None])[:, None]
+        width = -(-self.filled.max() // _ALIGNED) * _ALIGNED
+        visible = np.zeros((len(self._trunks), slots.max() + 1, width), dtype=bool)
+        visible |= (np.arange(width) < self._trunks[:, None])[:, None]
         depths = self._trunks[owners] - 1
         path, nodes = columns, np.arange(len(columns))
         while len(nodes):  # one step towards the trunks, all nodes at once
@@ -93,14 +97,18 @@ class Forest:
         self._depths[owners, columns] = depths
         slot_depths = np.zeros(visible.shape[:2], dtype=np.int64)
         slot_depths[owners, slots] = depths
-        arrays = (owners, columns, slots, visible, slot_depths, self._depths[:, : visible.shape[2]])
+        arrays = (owners, columns, slots, visible, slot_depths, self._depths[:, :width])
         growth = Growth(self._store, self._parts(self.filled - first), *map(self._on_device, arrays))
         return columns, self._run(np.array(tokens), depths, growth, keep=np.arange(len(columns)))
 
+    @property
+    def _one_by_one(self) -> bool:
+        return self._lm.device.type in _ONE_BY_ONE
+
     def _parts(self, counts: NDArray[np.int64]) -> list[Part]:
-        """What attends in one call, of users (B,) with so many new nodes."""
-        if self._lm.device.type not in _ONE_BY_ONE:
-            return [Part(slice(None), int(counts.max()), int(self.filled.max()))]
+        """What attends in a call each, of users (B,) with so many new nodes."""
+        if not self._one_by_one:
+            return []
         users = np.flatnonzero(counts).tolist()
         return [Part(slice(user, user + 1), int(counts[user]), int(self.filled[user])) for user in users]
 
@@ -121,7 +129,7 @@ class Forest:
         columns = np.empty_like(users)
         columns[order] = np.arange(len(users)) - (counts.cumsum() - counts - self.filled)[users[order]]
         self.filled += counts
-        missing = self.filled.max() - self._parents.shape[1]
+        missing = self.filled.max() + _ALIGNED - self._parents.shape[1]
         if missing > 0:
             self._parents = np.pad(self._parents, ((0, 0), (0, missing)))
             self._depths = np.pad(self._depths, ((0, 0), (0, missing)))

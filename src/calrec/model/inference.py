@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from calrec.model.attention_kernels import attention_kernels
+
 _guard = Lock()
 _locks: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
 
@@ -24,7 +26,7 @@ def inference(lm: nn.Module) -> Iterator[None]:
         training = lm.training
         lm.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), attention_kernels():
                 yield
         finally:
             lm.train(training)
