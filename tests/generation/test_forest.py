@@ -50,12 +50,15 @@ def grown(forest, prompts, data):
     return results
 
 
-@pytest.mark.parametrize("one_by_one", [{"cpu"}, set()])
+@pytest.mark.parametrize(
+    "way", [{"_ONE_BY_ONE": {"cpu"}}, {"_ONE_BY_ONE": set()}, {"_ONE_BY_ONE": set(), "_WORTH_A_CALL": 0}]
+)
 @settings(max_examples=40, deadline=None)
 @given(drawn=prompts_drawn, data=st.data())
-def test_every_node_equals_its_path_alone(lm, one_by_one, drawn, data):
+def test_every_node_equals_its_path_alone(lm, way, drawn, data):
+    """One user after the other, as a CPU has it, all in one call, or in as many as there are lengths."""
     prompts = [Prompt(str(number), tuple(tokens)) for number, tokens in enumerate(drawn)]
-    with mock.patch.object(forest_module, "_ONE_BY_ONE", one_by_one), forest_attention(lm), torch.inference_mode():
+    with mock.patch.multiple(forest_module, **way), forest_attention(lm), torch.inference_mode():
         forest = Forest(lm, prompts)
         results = [(prompt.token_ids, logits) for prompt, logits in zip(prompts, forest.logits, strict=True)]
         results += grown(forest, prompts, data)

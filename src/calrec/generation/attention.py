@@ -167,6 +167,12 @@ class Part:
     slots: int
     columns: int
 
+    @property
+    def scores(self) -> int:
+        """Of a head, padding included."""
+        users: int = self.users.stop - self.users.start
+        return users * self.slots * self.columns
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -174,7 +180,7 @@ class Growth:
 
     Attributes:
         store: what earlier passes left.
-        parts: that attend one after the other; without any, all users attend in one call.
+        parts: that attend one after the other.
         users: (N,) row of each node in the store; ``columns``: (N,) its column there.
         slots: (N,) its place among the nodes of its user in this pass.
         visible: (B, S, C) which columns each slot attends to.
@@ -208,19 +214,15 @@ class Growth:
                 attn_mask=bias,
                 scale=scaling,
             ).view(-1, groups, heads // groups, part.slots, value.shape[-1])
-            for part, bias in zip(self._parts, self._bias(window, heads // groups, query.dtype), strict=True)
+            for part, bias in zip(self.parts, self._bias(window, heads // groups, query.dtype), strict=True)
         )
-        if not self.parts:
+        if self.parts[0].users == slice(0, users):
             output = next(attended)
         else:
             output = padded.new_empty(*padded.shape[:-1], value.shape[-1])
             for part, of_part in zip(self.parts, attended, strict=True):
                 output[part.users, :, :, : part.slots] = of_part
         return output[self.users, :, :, self.slots].reshape(1, nodes, heads, -1)
-
-    @property
-    def _parts(self) -> list[Part]:
-        return self.parts or [Part(slice(None), *self.visible.shape[1:])]
 
     def _bias(self, window: int | None, repeats: int, dtype: torch.dtype) -> list[Tensor]:
         """Of each part (b, 1, repeats s, c): 0 where a slot attends and ``-inf`` where not; one for all layers."""
@@ -230,6 +232,6 @@ class Growth:
                 mask = mask & (self.slot_depths[:, :, None] - self.column_depths[:, None] < window)
             bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
             self._biases[window] = [
-                bias[part.users, None, : part.slots, : part.columns].repeat(1, 1, repeats, 1) for part in self._parts
+                bias[part.users, None, : part.slots, : part.columns].repeat(1, 1, repeats, 1) for part in self.parts
             ]
         return self._biases[window]

@@ -18,9 +18,10 @@ from transformers import PreTrainedModel
 from calrec.generation.attention import Attention, Growth, Part, Store, Trunks
 from calrec.generation.draws import Prompt
 
-# Devices where users' nodes attend one user after the other: calls cost little there and padding much. Elsewhere all
-# users' attend in one call.
+# Devices where users' nodes attend one user after the other: calls cost little there and padding much. Elsewhere users
+# part where that saves so many of a layer's scores, which take an H100 in float32 as long as another call does.
 _ONE_BY_ONE = {"cpu"}
+_WORTH_A_CALL = 1 << 18
 # Masks are laid out in so many columns, or kernels of accelerators copy them in every layer.
 _ALIGNED = 8
 
@@ -98,19 +99,32 @@ class Forest:
         slot_depths = np.zeros(visible.shape[:2], dtype=np.int64)
         slot_depths[owners, slots] = depths
         arrays = (owners, columns, slots, visible, slot_depths, self._depths[:, :width])
-        growth = Growth(self._store, self._parts(self.filled - first), *map(self._on_device, arrays))
+        growth = Growth(self._store, self._parts(self.filled - first, width), *map(self._on_device, arrays))
         return columns, self._run(np.array(tokens), depths, growth, keep=np.arange(len(columns)))
 
     @property
     def _one_by_one(self) -> bool:
         return self._lm.device.type in _ONE_BY_ONE
 
-    def _parts(self, counts: NDArray[np.int64]) -> list[Part]:
-        """What attends in a call each, of users (B,) with so many new nodes."""
-        if not self._one_by_one:
-            return []
-        users = np.flatnonzero(counts).tolist()
-        return [Part(slice(user, user + 1), int(counts[user]), int(self.filled[user])) for user in users]
+    def _parts(self, counts: NDArray[np.int64], width: int) -> list[Part]:
+        """What attends in a call each, of users (B,) with so many new nodes; masks have ``width`` columns."""
+        if self._one_by_one:
+            users = np.flatnonzero(counts).tolist()
+            return [Part(slice(user, user + 1), int(counts[user]), int(self.filled[user])) for user in users]
+        return self._parted(counts, np.minimum(-(-self.filled // _ALIGNED) * _ALIGNED, width), 0, len(counts))
+
+    def _parted(self, counts: NDArray[np.int64], columns: NDArray[np.int64], first: int, last: int) -> list[Part]:
+        """Halves of the users from ``first`` to before ``last``, and of these, as long as that pays."""
+
+        def part(first: int, last: int) -> Part:
+            return Part(slice(first, last), int(counts[first:last].max()), int(columns[first:last].max()))
+
+        whole, middle = part(first, last), (first + last) // 2
+        if last - first > 1:
+            halves = part(first, middle), part(middle, last)
+            if whole.scores - sum(half.scores for half in halves) > _WORTH_A_CALL:
+                return self._parted(counts, columns, first, middle) + self._parted(counts, columns, middle, last)
+        return [whole] if whole.slots else []
 
     def cut(self, columns: NDArray[np.int64]) -> None:
         """Free every user's columns from the given one (B,) on; the nodes there are forgotten, and none may hold on."""
