@@ -14,8 +14,8 @@ from calrec.training.config import StageSettings
 #: Of the nominal rate: what large matrix products in a training loop without special kernels come to.
 SUSTAINED = 0.4
 #: Seconds that Python and kernel launches need for one layer forward and back, however small the pass is. Measured on
-#: an H100 behind a virtual machine's Xeon: .38 an update of 30 layers and two towers, of 10,000 or 15,000 tokens alike.
-LAUNCH_S = 0.006
+#: an H100 behind a virtual machine's Xeon: .27 an update of 30 layers and two towers, beside other work.
+LAUNCH_S = 0.0045
 #: Of a device's memory, the share that weights and states can have: the rest is the driver's and fragments.
 USABLE = 0.9
 
