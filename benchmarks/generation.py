@@ -41,6 +41,8 @@ def main() -> int:
     )
     parser.add_argument("--only", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     options = parser.parse_args()
+    if options.peer_users is not None and not 1 <= options.peer_users <= options.users:
+        parser.error(f"--peer-users {options.peer_users}: from 1 to --users {options.users}")
     if find_spec("rank_bm25") is None:
         print("error: the peer needs rank_bm25: pip install 'calrec[bench]'", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ import numpy as np
 
 from calrec.errors import ConfigError
 from calrec.generation import Prompt, SamplingSettings, beam_search, sample
+from calrec.model.attention_kernels import without_cudnn
 from generation_cases.peer import UsualWay
 from generation_cases.setup import SAMPLES, Case, counted
 from harness import Claim, interleaved, medians
@@ -67,7 +68,12 @@ def _raced(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Users a second of the peer and of each way, taken in turns, and what was computed for a user."""
     usual, of_peer = UsualWay(case.served, case.sampling), prompts[: case.peer_users]
-    runs = {PEER: lambda: usual(of_peer), **ways}
+
+    def peer() -> None:
+        with without_cudnn():  # as ours
+            usual(of_peer)
+
+    runs = {PEER: peer, **ways}
     users = {name: len(of_peer if name == PEER else prompts) for name in runs}
     work: dict[str, dict[str, float]] = {}
 
@@ -88,10 +94,10 @@ def _raced(
     for name, rate in rates.items():
         of_run = work[name]
         print(f"  {name}: {rate:.3f} users/s, {of_run['passes']:.1f} passes and {of_run['tokens']:.0f} tokens a user")
-    lengths = [len(prompt.token_ids) for prompt in prompts]
+    lengths = {name: [len(prompt.token_ids) for prompt in of] for name, of in (("ours", prompts), (PEER, of_peer))}
     details = {
         "users": users,
-        "prompt_tokens": {"mean": float(np.mean(lengths)), "max": max(lengths)},
+        "prompt_tokens": {name: {"mean": float(np.mean(of)), "max": max(of)} for name, of in lengths.items()},
         "seconds": seconds,
         "per_user": work,
     }

@@ -50,15 +50,19 @@ def grown(forest, prompts, data):
     return results
 
 
-@pytest.mark.parametrize(
-    "way", [{"_ONE_BY_ONE": {"cpu"}}, {"_ONE_BY_ONE": set()}, {"_ONE_BY_ONE": set(), "_WORTH_A_CALL": 0}]
-)
+@pytest.fixture(params=[set(), {"cpu"}, None], ids=["one by one", "together", "in parts"], scope="module", autouse=True)
+def way(request):
+    """One user after the other, as a CPU has it, all in one call, or in as many calls as there are lengths."""
+    changed = {"_TOGETHER": {"cpu"}, "_WORTH_A_CALL": 0} if request.param is None else {"_TOGETHER": request.param}
+    with mock.patch.multiple(forest_module, **changed):
+        yield
+
+
 @settings(max_examples=40, deadline=None)
 @given(drawn=prompts_drawn, data=st.data())
-def test_every_node_equals_its_path_alone(lm, way, drawn, data):
-    """One user after the other, as a CPU has it, all in one call, or in as many as there are lengths."""
+def test_every_node_equals_its_path_alone(lm, drawn, data):
     prompts = [Prompt(str(number), tuple(tokens)) for number, tokens in enumerate(drawn)]
-    with mock.patch.multiple(forest_module, **way), forest_attention(lm), torch.inference_mode():
+    with forest_attention(lm), torch.inference_mode():
         forest = Forest(lm, prompts)
         results = [(prompt.token_ids, logits) for prompt, logits in zip(prompts, forest.logits, strict=True)]
         results += grown(forest, prompts, data)
@@ -90,8 +94,7 @@ def test_what_is_cut_leaves_its_columns_to_others(lm):
         torch.testing.assert_close(row, lm(torch.tensor([path])).logits[0, -1])
 
 
-@pytest.mark.parametrize("one_by_one", [{"cpu"}, set()])
-def test_a_sliding_window_slides_along_the_path(one_by_one):
+def test_a_sliding_window_slides_along_the_path():
     config = MistralConfig(
         vocab_size=13,
         hidden_size=16,
@@ -102,7 +105,7 @@ def test_a_sliding_window_slides_along_the_path(one_by_one):
         sliding_window=4,
     )
     lm = MistralForCausalLM(config).double().eval().requires_grad_(False)
-    with mock.patch.object(forest_module, "_ONE_BY_ONE", one_by_one), forest_attention(lm):
+    with forest_attention(lm):
         forest = Forest(lm, [Prompt("a", (1, 2, 3, 4, 5, 6)), Prompt("b", (7, 8, 9))])
         _, logits = forest.grow([0, 0, 0, 1], [5, 5, -2, 2], [7, 8, 9, 10])
     for row, path in (

@@ -112,7 +112,7 @@ def test_batches_hold_users_of_similar_length(large):
     prompts = [Prompt(str(length), (1,) * length) for length in (5, 90, 30, 91, 6)]
     assert user_batches(large, prompts, most=2, memory_gb=1, columns=9, nodes=9) == [[3, 1], [2, 4], [0]]
     one = Footprint.of(large).peak(91, 9, 9)
-    assert user_batches(large, prompts, most=2, memory_gb=one / 1e9, columns=9, nodes=9)[0] == [3]
+    assert user_batches(large, prompts, most=2, memory_gb=(one + 0.5) / 1e9, columns=9, nodes=9)[0] == [3]
     with pytest.raises(ConfigError, match="for user '91', whose prompt has 91 tokens: set at least"):
         user_batches(large, prompts, most=2, memory_gb=(one - 1) / 1e9, columns=9, nodes=9)
     assert user_batches(large, [], most=2, memory_gb=1, columns=9, nodes=9) == []

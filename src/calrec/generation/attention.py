@@ -20,6 +20,8 @@ from calrec.errors import ModelError
 from calrec.generation.prefill import layer_kinds
 
 _ATTENTION = "calrec_forest"
+#: Masks are laid out in so many columns, or kernels of accelerators copy them in every layer.
+ALIGNED = 8
 
 
 def _forest_attention(
@@ -111,20 +113,20 @@ class Trunks:
     Attributes:
         store: where keys and values go. place: (user, column) there, (N,) each.
         lengths: B tokens.
-        one_by_one: each user in a call of its own, without padding; else all in one.
+        parts: users that attend together, padded; without any, each in a call of its own, without padding.
     """
 
     store: Store
     place: tuple[Tensor, Tensor]
     lengths: list[int]
-    one_by_one: bool
+    parts: list[Part]
     _bands: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> Tensor:
         keys, values = self.store.write(layer, key, value, self.place, max(self.lengths))
-        if not self.one_by_one:
+        if self.parts:
             return self._together(query, keys, values, scaling, window)
         outputs = []
         for q, k, v in zip(*(torch.split(packed, self.lengths, dim=2) for packed in (query, key, value)), strict=True):
@@ -144,9 +146,15 @@ class Trunks:
         padded = query.new_zeros(len(keys), heads, keys.shape[2], size)
         padded[users, :, columns] = query[0].transpose(0, 1)
         # A copy a head, since the kernels that take what heads share are not there for all precisions.
-        keys, values = (shared.repeat_interleave(heads // shared.shape[1], dim=1) for shared in (keys, values))
-        band = self._band(keys.shape[2], window, query.device)
-        output = F.scaled_dot_product_attention(padded, keys, values, band, is_causal=band is None, scale=scaling)
+        output = query.new_empty(*padded.shape[:-1], values.shape[-1])
+        for part in self.parts:
+            cells = part.users, slice(None), slice(part.columns)
+            # A copy a head, since the kernels that take what heads share are not there for all precisions.
+            k, v = (shared[cells].repeat_interleave(heads // shared.shape[1], dim=1) for shared in (keys, values))
+            band = self._band(part.columns, window, query.device)
+            output[cells] = F.scaled_dot_product_attention(
+                padded[cells], k, v, band, is_causal=band is None, scale=scaling
+            )
         return output[users, :, columns][None]
 
     def _band(self, length: int, window: int | None, device: torch.device) -> Tensor | None:

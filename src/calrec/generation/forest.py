@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from calrec.generation.attention import Attention, Growth, Part, Store, Trunks
+from calrec.generation.attention import ALIGNED, Attention, Growth, Part, Store, Trunks
 from calrec.generation.draws import Prompt
 
-# Devices where users' nodes attend one user after the other: calls cost little there and padding much. Elsewhere users
-# part where that saves so many of a layer's scores, which take an H100 in float32 as long as another call does.
-_ONE_BY_ONE = {"cpu"}
+# Devices where users attend together, since calls cost much and padding little; elsewhere it is one after the other.
+# They part where that saves so many scores of a head: an H100 takes as long for those of nine heads in float32 as for
+# another call.
+_TOGETHER = {"cuda"}
 _WORTH_A_CALL = 1 << 18
-# Masks are laid out in so many columns, or kernels of accelerators copy them in every layer.
-_ALIGNED = 8
 
 
 class Forest:
@@ -55,7 +54,8 @@ class Forest:
         columns = self._add(users)
         self._depths[:] = np.arange(self._depths.shape[1])
         place = self._on_device(users), self._on_device(columns)
-        trunks = Trunks(self._store, place, self._trunks.tolist(), self._one_by_one)
+        parts = [] if self._one_by_one else _parted(self._trunks, self._trunks, 0, len(prompts))
+        trunks = Trunks(self._store, place, self._trunks.tolist(), parts)
         self.logits = self._run(tokens, columns, trunks, keep=self._trunks.cumsum() - 1)
 
     def grow(
@@ -84,7 +84,7 @@ class Forest:
         above[in_call] = columns[-1 - above[in_call]]
         self._parents[owners, columns] = above
         slots = columns - first[owners]
-        width = -(-self.filled.max() // _ALIGNED) * _ALIGNED
+        width = -(-self.filled.max() // ALIGNED) * ALIGNED
         visible = np.zeros((len(self._trunks), slots.max() + 1, width), dtype=bool)
         visible |= (np.arange(width) < self._trunks[:, None])[:, None]
         depths = self._trunks[owners] - 1
@@ -104,27 +104,15 @@ class Forest:
 
     @property
     def _one_by_one(self) -> bool:
-        return self._lm.device.type in _ONE_BY_ONE
+        return self._lm.device.type not in _TOGETHER
 
     def _parts(self, counts: NDArray[np.int64], width: int) -> list[Part]:
         """What attends in a call each, of users (B,) with so many new nodes; masks have ``width`` columns."""
         if self._one_by_one:
             users = np.flatnonzero(counts).tolist()
             return [Part(slice(user, user + 1), int(counts[user]), int(self.filled[user])) for user in users]
-        return self._parted(counts, np.minimum(-(-self.filled // _ALIGNED) * _ALIGNED, width), 0, len(counts))
-
-    def _parted(self, counts: NDArray[np.int64], columns: NDArray[np.int64], first: int, last: int) -> list[Part]:
-        """Halves of the users from ``first`` to before ``last``, and of these, as long as that pays."""
-
-        def part(first: int, last: int) -> Part:
-            return Part(slice(first, last), int(counts[first:last].max()), int(columns[first:last].max()))
-
-        whole, middle = part(first, last), (first + last) // 2
-        if last - first > 1:
-            halves = part(first, middle), part(middle, last)
-            if whole.scores - sum(half.scores for half in halves) > _WORTH_A_CALL:
-                return self._parted(counts, columns, first, middle) + self._parted(counts, columns, middle, last)
-        return [whole] if whole.slots else []
+        columns = np.minimum(-(-self.filled // ALIGNED) * ALIGNED, width)
+        return _parted(counts, columns, 0, len(counts))
 
     def cut(self, columns: NDArray[np.int64]) -> None:
         """Free every user's columns from the given one (B,) on; the nodes there are forgotten, and none may hold on."""
@@ -143,7 +131,7 @@ class Forest:
         columns = np.empty_like(users)
         columns[order] = np.arange(len(users)) - (counts.cumsum() - counts - self.filled)[users[order]]
         self.filled += counts
-        missing = self.filled.max() + _ALIGNED - self._parents.shape[1]
+        missing = self.filled.max() + ALIGNED - self._parents.shape[1]
         if missing > 0:
             self._parents = np.pad(self._parents, ((0, 0), (0, missing)))
             self._depths = np.pad(self._depths, ((0, 0), (0, missing)))
@@ -164,3 +152,22 @@ class Forest:
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._lm.device)
+
+
+def _parted(counts: NDArray[np.int64], columns: NDArray[np.int64], first: int, last: int) -> list[Part]:
+    """Halves of the users from ``first`` to before ``last``, and of these, as long as that pays.
+
+    Args:
+        counts: (B,) tokens of each user that attend.
+        columns: (B,) what they attend to.
+    """
+
+    def part(first: int, last: int) -> Part:
+        return Part(slice(first, last), int(counts[first:last].max()), int(columns[first:last].max()))
+
+    whole, middle = part(first, last), (first + last) // 2
+    if last - first > 1:
+        halves = part(first, middle), part(middle, last)
+        if whole.scores - sum(half.scores for half in halves) > _WORTH_A_CALL:
+            return _parted(counts, columns, first, middle) + _parted(counts, columns, middle, last)
+    return [whole] if whole.slots else []

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from calrec.errors import ConfigError
+from calrec.generation.attention import ALIGNED
 from calrec.generation.draws import Prompt, rows_at_once
 
 # Arrays that live at once for each token: of the hidden width and of the feed-forward's, all of one layer.
@@ -64,7 +65,7 @@ class Footprint:
 
         They are those of the prompts' pass or of the last, whichever takes more.
         """
-        kept = prompt + columns
+        kept = -(-(prompt + columns) // ALIGNED) * ALIGNED
         of_prompt = users * (prompt * (prompt * self.pair + self.token) + self.logits) + self._drawn(users)
         of_nodes = users * nodes * (kept * self.cell + self.token + self.logits) + self._drawn(users * nodes)
         return users * kept * self.column + max(of_prompt, of_nodes)

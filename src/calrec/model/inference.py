@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from calrec.model.attention_kernels import attention_kernels
+from calrec.model.attention_kernels import without_cudnn
 
 _guard = Lock()
 _locks: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
@@ -26,7 +26,7 @@ def inference(lm: nn.Module) -> Iterator[None]:
         training = lm.training
         lm.eval()
         try:
-            with torch.inference_mode(), attention_kernels():
+            with torch.inference_mode(), without_cudnn():
                 yield
         finally:
             lm.train(training)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calrec.losses import objective
-from calrec.model.attention_kernels import attention_kernels
+from calrec.model.attention_kernels import without_cudnn
 from calrec.training.alignment import Alignment, PassOutput
 from calrec.training.batches import Collator
 from calrec.training.contrast import contrast
@@ -66,7 +66,7 @@ def spread(measured: dict[int, float], operations: NDArray[np.float64]) -> float
     return float((np.interp(operations, known, seconds) * beyond).sum())
 
 
-@attention_kernels()
+@without_cudnn()
 def probe(
     alignment: Alignment,
     batches: Sequence[Sequence[int]],

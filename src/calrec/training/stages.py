@@ -20,7 +20,7 @@ from calrec.atomic import replace_text, sole_writer
 from calrec.data.learnt import LearntPurchases
 from calrec.data.store import ITEMS, Domain, load_domain
 from calrec.errors import ConfigError, DataError
-from calrec.model.attention_kernels import attention_kernels
+from calrec.model.attention_kernels import without_cudnn
 from calrec.model.backbones import Backbone, load_backbone
 from calrec.model.layers import keeps_texts_apart
 from calrec.model.precision import warn_if_slow
@@ -225,7 +225,7 @@ def stage_batches(stage: StageOne | StageTwo, data: StageData) -> TokenBudgetBat
     )
 
 
-@attention_kernels()
+@without_cudnn()
 def train_stage(
     plan: TrainingPlan,
     stage: StageOne | StageTwo,

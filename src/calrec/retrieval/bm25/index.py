@@ -16,11 +16,14 @@ from pydantic import Field
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.retrieval.bm25.postings import Postings
-from calrec.retrieval.bm25.pruned import Query, Room, Scorer, best, units
+from calrec.retrieval.bm25.pruned import Query, Room, Scorer, best
 from calrec.retrieval.bm25.vocabulary import words
 from calrec.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+# Queries that are looked up together.
+_TOGETHER = 64
 
 
 class Bm25Settings(Settings):
@@ -171,11 +174,11 @@ class Bm25Index:
         columns = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.zeros((len(queries), k), dtype=np.float32)
         scorer, room = Scorer(self._postings, self._norm), Room(len(self))
-        asked = self._queries(queries)
-        for row, (query, unit) in enumerate(zip(asked, units(asked), strict=True)):
-            found, reached = best(scorer, query, k, room, unit)
-            columns[row, : len(found)] = found
-            scores[row, : len(found)] = reached
+        for first in range(0, len(queries), _TOGETHER):
+            asked = self._queries(queries[first : first + _TOGETHER])
+            for row, (found, reached) in enumerate(best(scorer, asked, k, room), start=first):
+                columns[row, : len(found)] = found
+                scores[row, : len(found)] = reached
         return columns, scores
 
     def matched_words(self, query: str, column: int) -> tuple[str, ...]:
@@ -188,7 +191,8 @@ class Bm25Index:
     def _queries(self, texts: Sequence[str]) -> list[Query]:
         counted = [Counter(words(text)) for text in texts]
         vocabulary, postings = self._postings.vocabulary, self._postings
-        found = {word: vocabulary.find(word) for word in set().union(*counted)}
+        asked = list(set().union(*counted))
+        found = dict(zip(asked, vocabulary.find(asked), strict=True))
         known = [
             [(found[word], count) for word, count in of_text.items() if found[word] is not None] for of_text in counted
         ]

@@ -22,6 +22,8 @@ _ADDED_UNTIL = 0.5
 _FEW = 100_000
 # Queries share a unit that is at most so many times as coarse as their own would be.
 _COARSER = 4.0
+# Items of several queries are scored together as long as they and the longest query's words make so many pairs.
+_CELLS = 1_000_000
 # How many times k items must be found before the best k of them are worth scoring.
 _LEADERS = 2
 # Every word may round its gain up by a unit, so a query of more words than that is added up in full.
@@ -70,7 +72,7 @@ class Scorer:
         self._known: dict[tuple[int, float, float | None], tuple[NDArray[np.intp], NDArray[Any]]] = {}
         counts, lengths = postings.hits.T
         self._shares = counts / (counts + norm(lengths))
-        # Of each word of the catalogue its place in the query that is looked at, from 1; 0 where it is not there.
+        # Of each word of the catalogue, and all 0 between two queries.
         self._places = np.zeros(len(postings.vocabulary), dtype=np.int32)
 
     def by_word(
@@ -106,25 +108,45 @@ class Scorer:
             np.add.at(total, columns, gains)
         return total
 
-    def by_item(self, query: Query, columns: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The scores of some items that have a word of the query: (m,) each."""
-        numbers, lengths = self._words_of(columns)
-        self._places[query.numbers] = np.arange(1, len(query) + 1)
-        places = self._places[numbers]
-        self._places[query.numbers] = 0
-        shape = len(query) + 1, len(columns)  # in its first row are words that the query does not have
-        cells = places * len(columns) + np.repeat(np.arange(len(columns)), lengths)
+    def by_item(self, queries: Sequence[Query], columns: Sequence[NDArray[np.intp]]) -> list[NDArray[np.float64]]:
+        """The scores of some items for each query that have a word of it: as many (m,) as ``columns``.
+
+        All of them are computed together, since so few items a query cost numpy's calls and little else.
+        """
+        most = max(map(len, queries))
+        if most * sum(map(len, columns)) > _CELLS and len(queries) > 1:
+            half = len(queries) // 2
+            return self.by_item(queries[:half], columns[:half]) + self.by_item(queries[half:], columns[half:])
+        items = np.concatenate(columns)
+        of_queries = [len(of_query) for of_query in columns]
+        numbers, lengths = self._words_of(items)
+        ends = np.append(0, lengths.cumsum())[np.cumsum(of_queries)]
+        places = [
+            self._places_in(query, part) for query, part in zip(queries, np.split(numbers, ends[:-1]), strict=True)
+        ]
+        # In the first row are words that the query does not have.
+        shape = most + 1, len(items)
+        cells = np.concatenate(places) * len(items) + np.repeat(np.arange(len(items)), lengths)
         counts = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)[1:]
         shares = np.divide(counts, counts + self._norm(lengths), out=np.zeros(counts.shape), where=counts > 0)
-        scores = np.zeros(len(columns))
-        for weight, of_word in zip(query.weights, shares, strict=True):
-            scores += weight * of_word  # in the order of a sum over whole columns: the same score to the last bit
-        return scores
+        scores = np.zeros(len(items))
+        for place, of_words in enumerate(shares):
+            weights = [query.weights[place] if place < len(query) else 0.0 for query in queries]
+            # In the order of a sum over whole columns: the same score to the last bit.
+            scores += np.repeat(weights, of_queries) * of_words
+        return np.split(scores, np.cumsum(of_queries)[:-1])
 
     def highest_shares(self, columns: NDArray[np.intp]) -> NDArray[np.float64]:
         """No word's weight brings more than this part of it to these items: (m,)."""
         starts, most = self.postings.texts.starts, self.postings.most[columns]
         return most / (most + self._norm(starts[columns + 1] - starts[columns]))
+
+    def _places_in(self, query: Query, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Of each word its place in the query, from 1; 0 where it is not there."""
+        self._places[query.numbers] = np.arange(1, len(query) + 1)
+        places: NDArray[np.int32] = self._places[numbers]
+        self._places[query.numbers] = 0
+        return places
 
     def _words_of(self, columns: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The word numbers of some texts in one array, and how many each has."""
@@ -135,27 +157,41 @@ class Scorer:
         return texts.values[np.arange(lengths.sum()) + np.repeat(first - before, lengths)], lengths
 
 
-def best(scorer: Scorer, query: Query, k: int, room: Room, unit: float) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Columns (m,) and scores (m,) of the k best items, or of all that have a word: score first, then column.
+def best(
+    scorer: Scorer, queries: Sequence[Query], k: int, room: Room
+) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Columns (m,) and scores (m,) of each query's k best items, or of all that have a word: score first, then column.
 
     Where there is little to add up, all of it is added up; else only items that can be among the best are scored.
 
     Args:
         scorer: of the catalogue.
-        query: its words.
+        queries: each with its words.
         k: places.
         room: for the catalogue's items.
-        unit: that levels are counted in, as ``units`` gives it.
     """
-    if len(room.level) + query.holders.sum() <= _FEW or not _is_countable(query):
-        total = scorer.totals(query)
-        columns = np.flatnonzero(total > 0)  # of truth values, since numpy is slow to find what is not zero
-        scores = total[columns].astype(np.float32)
-    else:
-        columns = _hopeful(scorer, query, k, room, unit)
-        scores = scorer.by_item(query, columns).astype(np.float32)
-    order = top_k(scores, k)
-    return columns[order], scores[order]
+    placed: dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]] = {}
+    for row, query in enumerate(queries):
+        if len(room.level) + query.holders.sum() <= _FEW or not _is_countable(query):
+            total = scorer.totals(query)
+            columns = np.flatnonzero(total > 0)  # of truth values, since numpy is slow to find what is not zero
+            placed[row] = _placed(columns, total[columns], k)
+    rows = [row for row in range(len(queries)) if row not in placed]
+    if rows:
+        others = [queries[row] for row in rows]
+        hopeful = [_hopeful(scorer, query, k, room, unit) for query, unit in zip(others, _units(others), strict=True)]
+        for row, columns, scores in zip(rows, hopeful, scorer.by_item(others, hopeful), strict=True):
+            placed[row] = _placed(columns, scores, k)
+    return [placed[row] for row in range(len(queries))]
+
+
+def _placed(
+    columns: NDArray[np.intp], scores: NDArray[np.float64], k: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The k best of some items."""
+    narrow = scores.astype(np.float32)
+    order = top_k(narrow, k)
+    return columns[order], narrow[order]
 
 
 def _hopeful(scorer: Scorer, query: Query, k: int, room: Room, unit: float) -> NDArray[np.intp]:
@@ -193,7 +229,7 @@ def _hopeful(scorer: Scorer, query: Query, k: int, room: Room, unit: float) -> N
     return chosen
 
 
-def units(queries: Sequence[Query]) -> list[float]:
+def _units(queries: Sequence[Query]) -> list[float]:
     """What levels are counted in for each query; similar ones share a unit, and so what items gain by a word.
 
     It is a power of two of which no level can have more than ``_HIGHEST``; 0 where nothing is to be counted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,8 +15,8 @@ from calrec.retrieval.bm25.ragged import Ragged
 
 # Titles live on sizes and model numbers, so words of one character count, and no word is a stop word.
 _WORD = re.compile(r"\w+")
-# Words from one guide to the next.
-_STEP = 256
+# Letters by which words are looked up all at once; few have more of them in common.
+_HEAD = 8
 
 
 def words(text: str) -> list[str]:
@@ -45,10 +45,14 @@ class Vocabulary:
     def __getitem__(self, number: int) -> str:
         return self._encoded(number).decode()
 
-    def find(self, word: str) -> int | None:
-        """The number of a word, None where it is not here."""
-        place = self._place(word)
-        return place if place < len(self) and self[place] == word else None
+    def find(self, asked: Sequence[str]) -> list[int | None]:
+        """The number of each word, None where it is not here."""
+        encoded = [word.encode() for word in asked]
+        places = self._places(encoded)
+        return [
+            place if place < len(self) and self._encoded(place) == word else None
+            for word, place in zip(encoded, places, strict=True)
+        ]
 
     def changed(
         self, used: NDArray[np.bool_], added: Vocabulary
@@ -63,8 +67,9 @@ class Vocabulary:
             The new vocabulary; in it the numbers of the words of this one, (V,), -1 where a word is gone; and the
             numbers of the words of ``added``.
         """
-        places = np.array([self._place(added[number]) for number in range(len(added))], dtype=np.int64)
-        known = np.array([self.find(added[number]) is not None for number in range(len(added))], dtype=bool)
+        newer = [added[number] for number in range(len(added))]
+        places = np.array(self._places([word.encode() for word in newer]), dtype=np.int64)
+        known = np.array([number is not None for number in self.find(newer)], dtype=bool)
         used = used.copy()
         used[places[known]] = True
         origin = np.insert(np.arange(len(self)), places[~known], -1)
@@ -77,21 +82,27 @@ class Vocabulary:
         fresh = Vocabulary.of(added[number] for number in np.flatnonzero(~known).tolist())
         return Vocabulary(self.letters.changed(origin, fresh.letters)), mine, theirs
 
-    def _place(self, word: str) -> int:
-        """The number of the first word that does not stand before this one."""
-        encoded = word.encode()
-        after = bisect_left(self._guides, encoded) * _STEP
-        # Only the words between two guides are left.
-        return bisect_left(range(len(self)), encoded, max(after - _STEP, 0), min(after, len(self)), key=self._encoded)
+    def _places(self, encoded: Sequence[bytes]) -> list[int]:
+        """The number of the first word that does not stand before each of these."""
+        heads = np.array([word[:_HEAD] for word in encoded], dtype=self._heads.dtype)
+        firsts, lasts = (self._heads.searchsorted(heads, side).tolist() for side in ("left", "right"))
+        return [
+            bisect_left(range(len(self)), word, first, last, key=self._encoded)
+            for word, first, last in zip(encoded, firsts, lasts, strict=True)
+        ]
 
     def _encoded(self, number: int) -> bytes:
         letters, starts = self._memory
         return letters[starts[number] : starts[number + 1]].tobytes()
 
     @cached_property
-    def _guides(self) -> list[bytes]:
-        """Every so-many-th word, to be searched without a step of Python's."""
-        return [self._encoded(number) for number in range(0, len(self), _STEP)]
+    def _heads(self) -> NDArray[np.bytes_]:
+        """The first bytes of each word, (V,)."""
+        letters, starts = self.letters.values, self.letters.starts
+        cells = np.zeros((len(self), _HEAD), dtype=np.uint8)
+        there = np.arange(_HEAD) < self.letters.lengths[:, None]
+        cells[there] = letters[(starts[:-1, None] + np.arange(_HEAD))[there]]
+        return cells.view(f"S{_HEAD}")[:, 0]
 
     @cached_property
     def _memory(self) -> tuple[memoryview, memoryview]:
