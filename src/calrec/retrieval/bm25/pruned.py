@@ -51,11 +51,23 @@ class Query:
 
 
 class Room:
-    """Where one query after the other is worked on: a level and a mark for each of so many items."""
+    """Where one query after the other is worked on: a level and a mark for each of so many items, and up to 7 more."""
 
     def __init__(self, items: int) -> None:
-        self.level = np.empty(items, dtype=np.uint16)
-        self.marks = np.empty(items, dtype=np.bool_)
+        places = -(-items // 8) * 8
+        self.level = np.empty(places, dtype=np.uint16)
+        self.marks = np.empty(places, dtype=np.bool_)
+
+    def above(self, low: int) -> NDArray[np.intp]:
+        """The items (m,), ascending, whose level is above ``low``."""
+        # A wider number would make wider ones of all levels.
+        np.greater(self.level, np.uint16(low), out=self.marks)
+        # Few items are, so look where any of eight is, and only there at each.
+        eights = self.marks.view(np.uint64)
+        some = np.flatnonzero(eights != 0)
+        within = np.flatnonzero(eights[some].view(np.bool_))
+        items: NDArray[np.intp] = some[within >> 3] * 8 + (within & 7)
+        return items
 
 
 class Scorer:
@@ -216,8 +228,7 @@ def _hopeful(scorer: Scorer, query: Query, k: int, room: Room, unit: float) -> N
             threshold = _reached_by_k(level[leaders], k, place)
     if threshold:
         threshold = max(threshold, _reached_by_k(level[leaders], k, place))
-    low = np.uint16(max(threshold - rest[place], 0))  # a wider number would make wider ones of the whole level
-    candidates = np.flatnonzero(np.greater(level, low, out=room.marks))
+    candidates = room.above(max(threshold - rest[place], 0))
     if len(candidates) <= _LEADERS * k:
         return candidates
     reached = level[candidates]
