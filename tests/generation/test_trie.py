@@ -1,6 +1,7 @@
 """The trie against plain prefixes."""
 
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from calrec.errors import DataError
 from calrec.generation import ItemTrie
+from calrec.generation import trie as trie_module
 
 END = 5
 items = st.lists(
@@ -42,6 +44,13 @@ def test_nodes_are_beginnings(sequences, tokens):
     for token, child in children.items():
         assert trie.child(node, token) == child == trie.find((*beginning, token))
     assert (*beginning, *trie.tail(node)) in [sequences[column] for column in below]
+
+
+@given(items, st.lists(st.lists(st.sampled_from([0, 1, 2, END]), max_size=5), max_size=9))
+def test_what_was_looked_up_before_changes_nothing(sequences, beginnings):
+    with mock.patch.object(trie_module, "_REMEMBERED", 3):
+        trie = ItemTrie(sequences)
+        assert [trie.find(tokens) for tokens in beginnings] == [ItemTrie(sequences).find(of) for of in beginnings]
 
 
 @given(st.data(), items, items.flatmap(lambda drawn: st.just(drawn[1:])))

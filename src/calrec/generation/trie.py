@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from calrec.errors import DataError
 
+# Beginnings that a trie remembers at most.
+_REMEMBERED = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class TrieNode:
@@ -69,11 +72,17 @@ class ItemTrie:
         return len(self.order)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_token_at", "_start_at")}
+        return {name: value for name, value in vars(self).items() if name not in ("_token_at", "_start_at", "_found")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self._make_quick()
+
+    def _make_quick(self) -> None:
+        # Single numbers come out of a view many times faster than out of an array.
         self._token_at, self._start_at = self._tokens.data, self._starts.data
+        # Beginnings that were looked up: most of those to come are a token longer than one of them.
+        self._found: dict[tuple[int, ...], TrieNode] = {(): self.root}
 
     def _build(
         self,
@@ -89,11 +98,10 @@ class ItemTrie:
         self.lengths = lengths[order]
         self._tokens = tokens[_ranges(starts[order], self.lengths)]
         self._starts = self.lengths.cumsum() - self.lengths
-        # Single numbers come out of a view many times faster than out of an array.
-        self._token_at, self._start_at = self._tokens.data, self._starts.data
+        self.root = TrieNode(0, len(order), 0)
+        self._make_quick()
         self._shared = self._shared_with_row_before()
         self.leaves = np.cumsum(self._shared < self.lengths) - 1
-        self.root = TrieNode(0, len(order), 0)
         self.longest = int(lengths.max())
 
     def _shared_with_row_before(self) -> NDArray[np.int64]:
@@ -204,12 +212,18 @@ class ItemTrie:
 
     def find(self, tokens: Sequence[int]) -> TrieNode | None:
         """The node that a beginning leads to; None where no item begins so."""
-        node = self.root
-        for token in tokens:
+        if len(self._found) > _REMEMBERED:
+            self._found = {(): self.root}
+        beginning, found = tuple(tokens), self._found
+        depth = len(beginning)
+        while (node := found.get(beginning[:depth])) is None:
+            depth -= 1
+        for token in beginning[depth:]:
             below = self.child(node, token)
             if below is None:
                 return None
-            node = below
+            depth += 1
+            found[beginning[:depth]] = node = below
         return node
 
     def tail(self, node: TrieNode) -> tuple[int, ...]:
