@@ -129,10 +129,12 @@ def _drawn(
     logits: Tensor, numbers: Tensor, temperature: float, allowed: Sequence[NDArray[np.int64]] | None
 ) -> tuple[Tensor, Tensor]:
     logits, log_total = normalised(logits)
-    drawable = logits if allowed is None else _only(logits, allowed)
+    choice = None if allowed is None else _padded(allowed, logits.device)
+    drawable = logits if choice is None else logits.gather(1, choice.clamp(min=0)).masked_fill_(choice < 0, -torch.inf)
     highest = drawable.amax(dim=-1, keepdim=True)
     _require_finite(highest)
-    tokens = _invert((drawable - highest).div_(temperature).exp_(), numbers)
+    places = _invert((drawable - highest).div_(temperature).exp_(), numbers)
+    tokens = places if choice is None else choice.gather(1, places)
     return tokens, logits.gather(1, tokens).double() - log_total.double()
 
 
@@ -157,11 +159,10 @@ def _require_finite(of_distributions: Tensor) -> None:
         )
 
 
-def _only(logits: Tensor, allowed: Sequence[NDArray[np.int64]]) -> Tensor:
-    """The logits (N, V), minus infinity outside of what is allowed."""
-    rows = np.repeat(np.arange(len(allowed)), [len(tokens) for tokens in allowed])
-    places = tuple(torch.from_numpy(array).to(logits.device) for array in (rows, np.concatenate(allowed)))
-    return torch.full_like(logits, -torch.inf).index_put_(places, logits[places])
+def _padded(allowed: Sequence[NDArray[np.int64]], device: torch.device) -> Tensor:
+    """The tokens that are allowed in each of N distributions, (N, A), in their order; -1 behind them."""
+    tokens = [torch.from_numpy(of_one) for of_one in allowed]
+    return torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=-1).to(device)
 
 
 def _invert(masses: Tensor, numbers: Tensor) -> Tensor:
