@@ -144,6 +144,7 @@ def grown(texts: list[str], work: Path) -> dict[str, float]:
         interleaved(
             {
                 "top": timed(lambda: index.top(queries, PLACES)),
+                "first_top": timed(lambda: Bm25Index.load(folder).top(queries, PLACES)),
                 "all": timed(lambda: index.scores(queries)),
                 "open": timed(lambda: Bm25Index.load(folder)),
                 "change": timed(lambda: one_more(index, texts)),

@@ -117,6 +117,38 @@ def test_top_equals_sorting_all_scores(k, ways):
         assert (columns[row, len(best) :] == -1).all()
 
 
+def test_common_words_are_gone_through_once_for_all_requests(monkeypatch):
+    made = []
+    gains = pruned.Scorer._gains
+
+    def watched(scorer, *asked):
+        made.append(asked)
+        return gains(scorer, *asked)
+
+    monkeypatch.setattr(pruned.Scorer, "_gains", watched)
+    texts = [f"pen number{number}" for number in range(200)]
+    index = Bm25Index(texts)
+    for _ in range(2):
+        index.scores(["pen number7"])
+    assert len(made) == 3  # one of them is rare
+
+
+@pytest.mark.parametrize("kept", [0, 20, 60, 1000])
+def test_what_is_kept_is_bounded_and_changes_nothing(kept):
+    texts = made_up_titles(500)
+    queries = texts[:30]
+    expected = Bm25Index(texts).top(queries, 10)
+    with some_left_out(), mock.patch.object(pruned, "_KEPT", kept):
+        index = Bm25Index(texts)
+        for _ in range(2):
+            for query, columns, scores in zip(queries, *expected, strict=True):
+                found = index.top([query], 10)
+                assert found[0][0].tolist() == columns.tolist()
+                assert found[1][0].tolist() == scores.tolist()
+                assert sum(map(pruned._bytes, index._common._kept.values())) <= kept * len(texts)
+        assert bool(index._common._kept) == (kept > 0)
+
+
 def test_common_words_are_looked_up_and_not_gone_through(monkeypatch):
     gone_through = []
     by_word = pruned.Scorer.by_word

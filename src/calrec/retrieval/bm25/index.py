@@ -16,7 +16,7 @@ from pydantic import Field
 from calrec.data.writing import beside, take_place
 from calrec.errors import DataError
 from calrec.retrieval.bm25.postings import Postings
-from calrec.retrieval.bm25.pruned import Query, Room, Scorer, best
+from calrec.retrieval.bm25.pruned import CommonWords, Query, Room, Scorer, best
 from calrec.retrieval.bm25.vocabulary import words
 from calrec.settings import Settings
 
@@ -111,6 +111,7 @@ class Bm25Index:
         # A catalogue without a single word has no mean length; nothing matches it.
         self._mean_length = float(postings.texts.starts[-1]) / len(postings.texts) or 1.0
         self._postings = postings
+        self._common = CommonWords(len(postings.texts))
 
     def __len__(self) -> int:
         return len(self._postings.texts)
@@ -148,7 +149,7 @@ class Bm25Index:
     def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """BM25 of every item for every query: shape (len(queries), len(self)), each >= 0; 0 where no word is shared."""
         result = np.empty((len(queries), len(self)), dtype=np.float32)
-        scorer = Scorer(self._postings, self._norm)
+        scorer = Scorer(self._postings, self._norm, self._common)
         for row, query in zip(result, self._queries(queries), strict=True):
             row[:] = scorer.totals(query)
         return result
@@ -173,7 +174,7 @@ class Bm25Index:
             raise ValueError(f"k must be at least 1, got {k}")
         columns = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.zeros((len(queries), k), dtype=np.float32)
-        scorer, room = Scorer(self._postings, self._norm), Room(len(self))
+        scorer, room = Scorer(self._postings, self._norm, self._common), Room(len(self))
         for first in range(0, len(queries), _TOGETHER):
             asked = self._queries(queries[first : first + _TOGETHER])
             for row, (found, reached) in enumerate(best(scorer, asked, k, room), start=first):

@@ -20,6 +20,9 @@ _HIGHEST = 2**16 - 1
 _ADDED_UNTIL = 0.5
 # Up to so many items and additions, all of them are quicker than leaving any out.
 _FEW = 100_000
+# Words that so great a part of the items have are kept for later requests, most of which have them too; so many bytes an
+# item at most.
+_COMMON, _KEPT = 1 / 32, 40
 # Queries share a unit that is at most so many times as coarse as their own would be.
 _COARSER = 4.0
 # Items of several queries are scored together as long as they and the longest query's words make so many pairs.
@@ -70,18 +73,53 @@ class Room:
         return items
 
 
+# A word's number, its weight, and the unit that gains are counted in; then columns and gains.
+_Asked = tuple[int, float, float | None]
+_Gains = tuple[NDArray[np.intp], NDArray[Any]]
+
+
+class CommonWords:
+    """What items gain by the commonest words, kept from one request to the next.
+
+    Args:
+        items: of the catalogue.
+    """
+
+    def __init__(self, items: int) -> None:
+        self._common, self._limit = _COMMON * items, _KEPT * items
+        self._kept: dict[_Asked, _Gains] = {}
+
+    def get(self, asked: _Asked) -> _Gains | None:
+        return self._kept.get(asked)
+
+    def keep(self, asked: _Asked, gains: _Gains) -> None:
+        """Keep a word, if it is common; where there is no room for it, all others go."""
+        kept, size = self._kept, _bytes(gains)
+        if len(gains[0]) < self._common or size > self._limit:
+            return
+        if size + sum(map(_bytes, kept.values())) > self._limit:
+            kept = {}
+        self._kept = {**kept, asked: gains}  # anew, since several threads may ask
+
+
+def _bytes(gains: _Gains) -> int:
+    return sum(array.nbytes for array in gains)
+
+
 class Scorer:
     """What items gain from words. It remembers the words that it was asked for, so it should live for a few queries.
 
     Args:
         postings: of the catalogue.
         norm: what stands beside f_iw in the denominator, for texts of some lengths (m,).
+        common: what earlier ones have left.
     """
 
-    def __init__(self, postings: Postings, norm: Norm) -> None:
+    def __init__(self, postings: Postings, norm: Norm, common: CommonWords) -> None:
         self.postings = postings
         self._norm = norm
-        self._known: dict[tuple[int, float, float | None], tuple[NDArray[np.intp], NDArray[Any]]] = {}
+        self._common = common
+        self._known: dict[_Asked, _Gains] = {}
         counts, lengths = postings.hits.T
         self._shares = counts / (counts + norm(lengths))
         # Of each word of the catalogue, and all 0 between two queries.
@@ -100,17 +138,21 @@ class Scorer:
         Returns:
             Columns (n,), ascending, and gains (n,): float64, or uint16 where they are counted in units.
         """
-        number, weight = int(query.numbers[place]), float(query.weights[place])
-        if (number, weight, unit) not in self._known:
-            first, last = self.postings.columns.starts[number : number + 2]
-            gains = weight * self._shares
-            if unit:
-                gains = np.ceil(gains / unit).astype(np.uint16)
-            columns = self.postings.columns.values[first:last].astype(np.intp)
-            # All kinds are there; numpy is quicker where it need not say so.
-            of_items = gains.take(self.postings.kinds[first:last], mode="clip")
-            self._known[number, weight, unit] = columns, of_items
-        return self._known[number, weight, unit]
+        asked = int(query.numbers[place]), float(query.weights[place]), unit
+        known = self._known.get(asked) or self._common.get(asked)
+        if known is None:
+            known = self._known[asked] = self._gains(*asked)
+            self._common.keep(asked, known)
+        return known
+
+    def _gains(self, number: int, weight: float, unit: float | None) -> _Gains:
+        first, last = self.postings.columns.starts[number : number + 2]
+        gains = weight * self._shares
+        if unit:
+            gains = np.ceil(gains / unit).astype(np.uint16)
+        columns = self.postings.columns.values[first:last].astype(np.intp)
+        # All kinds are there; numpy is quicker where it need not say so.
+        return columns, gains.take(self.postings.kinds[first:last], mode="clip")
 
     def totals(self, query: Query) -> NDArray[np.float64]:
         """The scores of all items, (I,), 0 where an item has no word of the query."""
