@@ -20,8 +20,8 @@ _HIGHEST = 2**16 - 1
 _ADDED_UNTIL = 0.5
 # Up to so many items and additions, all of them are quicker than leaving any out.
 _FEW = 100_000
-# Words that so great a part of the items have are kept for later requests, most of which have them too; so many bytes an
-# item at most.
+# Words that so great a part of the items have are kept for later requests, most of which have them too: so many bytes
+# an item at most.
 _COMMON, _KEPT = 1 / 32, 40
 # Queries share a unit that is at most so many times as coarse as their own would be.
 _COARSER = 4.0
