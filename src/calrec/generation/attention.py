@@ -145,7 +145,6 @@ class Trunks:
         (users, columns), (_, heads, _, size) = self.place, query.shape
         padded = query.new_zeros(len(keys), heads, keys.shape[2], size)
         padded[users, :, columns] = query[0].transpose(0, 1)
-        # A copy a head, since the kernels that take what heads share are not there for all precisions.
         output = query.new_empty(*padded.shape[:-1], values.shape[-1])
         for part in self.parts:
             cells = part.users, slice(None), slice(part.columns)

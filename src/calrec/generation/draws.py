@@ -161,8 +161,10 @@ def _require_finite(of_distributions: Tensor) -> None:
 
 def _padded(allowed: Sequence[NDArray[np.int64]], device: torch.device) -> Tensor:
     """The tokens that are allowed in each of N distributions, (N, A), in their order; -1 behind them."""
-    tokens = [torch.from_numpy(of_one) for of_one in allowed]
-    return torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=-1).to(device)
+    tokens = np.full((len(allowed), max(map(len, allowed))), -1)
+    for row, of_one in zip(tokens, allowed, strict=True):
+        row[: len(of_one)] = of_one
+    return torch.from_numpy(tokens).to(device)
 
 
 def _invert(masses: Tensor, numbers: Tensor) -> Tensor:

@@ -215,6 +215,8 @@ class ItemTrie:
         if len(self._found) > _REMEMBERED:
             self._found = {(): self.root}
         beginning, found = tuple(tokens), self._found
+        if len(beginning) > self.longest:
+            return None
         depth = len(beginning)
         while (node := found.get(beginning[:depth])) is None:
             depth -= 1

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import pickle
 from collections import Counter
 from unittest import mock
 
@@ -84,6 +85,23 @@ def test_top_does_not_depend_on_how_fine_the_units_are(texts, query, k):
         columns, _ = Bm25Index(texts).top([query], k)
     best = in_total_order(np.float32(direct(texts, query, 1.5, 0.75)), k)
     assert columns[0, : len(best)].tolist() == best
+
+
+def test_queries_that_leave_hardly_anything_out_are_added_up(monkeypatch):
+    monkeypatch.setattr(pruned, "_CELLS", 1000)
+    texts = made_up_titles(500)
+    index, queries = Bm25Index(texts), [" ".join(f"w{word}" for word in range(300)), texts[3], "w1 w2"]
+    expected = index.top(queries, 20)
+    with some_left_out():
+        assert all(map(np.array_equal, index.top(queries, 20), expected))
+
+
+def test_an_index_that_was_asked_can_be_copied():
+    texts = made_up_titles(500)
+    index = Bm25Index(texts)
+    expected = index.top(texts[:5], 20)
+    copied = pickle.loads(pickle.dumps(index))
+    assert all(map(np.array_equal, copied.top(texts[:5], 20), expected))
 
 
 def test_queries_of_very_many_words_are_added_up():

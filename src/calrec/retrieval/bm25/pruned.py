@@ -89,6 +89,9 @@ class CommonWords:
         self._common, self._limit = _COMMON * items, _KEPT * items
         self._kept: dict[_Asked, _Gains] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}
+
     def get(self, asked: _Asked) -> _Gains | None:
         return self._kept.get(asked)
 
@@ -231,11 +234,17 @@ def best(
             columns = np.flatnonzero(total > 0)  # of truth values, since numpy is slow to find what is not zero
             placed[row] = _placed(columns, total[columns], k)
     rows = [row for row in range(len(queries)) if row not in placed]
-    if rows:
-        others = [queries[row] for row in rows]
-        hopeful = [_hopeful(scorer, query, k, room, unit) for query, unit in zip(others, _units(others), strict=True)]
-        for row, columns, scores in zip(rows, hopeful, scorer.by_item(others, hopeful), strict=True):
-            placed[row] = _placed(columns, scores, k)
+    others = [queries[row] for row in rows]
+    waiting: dict[int, NDArray[np.intp]] = {}
+    for row, query, unit in zip(rows, others, _units(others), strict=True):
+        columns = _hopeful(scorer, query, k, room, unit)
+        if len(query) * len(columns) > _CELLS:  # so many words that hardly anything is left out
+            placed[row] = _placed(columns, scorer.totals(query)[columns], k)
+        else:
+            waiting[row] = columns
+    if waiting:
+        scores = scorer.by_item([queries[row] for row in waiting], list(waiting.values()))
+        placed |= {row: _placed(waiting[row], of_row, k) for row, of_row in zip(waiting, scores, strict=True)}
     return [placed[row] for row in range(len(queries))]
 
 

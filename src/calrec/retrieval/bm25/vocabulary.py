@@ -42,6 +42,12 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.letters)
 
+    def __getstate__(self) -> dict[str, Ragged]:
+        return {"letters": self.letters}  # views cannot be copied, and are made again
+
+    def __setstate__(self, state: dict[str, Ragged]) -> None:
+        vars(self).update(state)
+
     def __getitem__(self, number: int) -> str:
         return self._encoded(number).decode()
 
