@@ -99,20 +99,19 @@ class Forest:
         slot_depths = np.zeros(visible.shape[:2], dtype=np.int64)
         slot_depths[owners, slots] = depths
         arrays = (owners, columns, slots, visible, slot_depths, self._depths[:, :width])
-        growth = Growth(self._store, self._parts(self.filled - first, width), *map(self._on_device, arrays))
+        growth = Growth(self._store, self._parts(self.filled - first), *map(self._on_device, arrays))
         return columns, self._run(np.array(tokens), depths, growth, keep=np.arange(len(columns)))
 
     @property
     def _one_by_one(self) -> bool:
         return self._lm.device.type not in _TOGETHER
 
-    def _parts(self, counts: NDArray[np.int64], width: int) -> list[Part]:
-        """What attends in a call each, of users (B,) with so many new nodes; masks have ``width`` columns."""
+    def _parts(self, counts: NDArray[np.int64]) -> list[Part]:
+        """What attends in a call each, of users (B,) with so many new nodes."""
         if self._one_by_one:
             users = np.flatnonzero(counts).tolist()
             return [Part(slice(user, user + 1), int(counts[user]), int(self.filled[user])) for user in users]
-        columns = np.minimum(-(-self.filled // ALIGNED) * ALIGNED, width)
-        return _parted(counts, columns, 0, len(counts))
+        return _parted(counts, -(-self.filled // ALIGNED) * ALIGNED, 0, len(counts))
 
     def cut(self, columns: NDArray[np.int64]) -> None:
         """Free every user's columns from the given one (B,) on; the nodes there are forgotten, and none may hold on."""

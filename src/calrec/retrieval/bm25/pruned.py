@@ -125,7 +125,7 @@ class Scorer:
         self._known: dict[_Asked, _Gains] = {}
         counts, lengths = postings.hits.T
         self._shares = counts / (counts + norm(lengths))
-        # Of each word of the catalogue, and all 0 between two queries.
+        # Of each word of the catalogue its place in the query at hand, from 1; all 0 between two queries.
         self._places = np.zeros(len(postings.vocabulary), dtype=np.int32)
 
     def by_word(

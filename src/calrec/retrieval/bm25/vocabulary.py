@@ -55,10 +55,7 @@ class Vocabulary:
         """The number of each word, None where it is not here."""
         encoded = [word.encode() for word in asked]
         places = self._places(encoded)
-        return [
-            place if place < len(self) and self._encoded(place) == word else None
-            for word, place in zip(encoded, places, strict=True)
-        ]
+        return [place if self._has(word, place) else None for word, place in zip(encoded, places, strict=True)]
 
     def changed(
         self, used: NDArray[np.bool_], added: Vocabulary
@@ -73,9 +70,11 @@ class Vocabulary:
             The new vocabulary; in it the numbers of the words of this one, (V,), -1 where a word is gone; and the
             numbers of the words of ``added``.
         """
-        newer = [added[number] for number in range(len(added))]
-        places = np.array(self._places([word.encode() for word in newer]), dtype=np.int64)
-        known = np.array([number is not None for number in self.find(newer)], dtype=bool)
+        newer = [added._encoded(number) for number in range(len(added))]
+        places = np.array(self._places(newer), dtype=np.int64)
+        known = np.array(
+            [self._has(word, place) for word, place in zip(newer, places.tolist(), strict=True)], dtype=bool
+        )
         used = used.copy()
         used[places[known]] = True
         origin = np.insert(np.arange(len(self)), places[~known], -1)
@@ -96,6 +95,9 @@ class Vocabulary:
             bisect_left(range(len(self)), word, first, last, key=self._encoded)
             for word, first, last in zip(encoded, firsts, lasts, strict=True)
         ]
+
+    def _has(self, word: bytes, place: int) -> bool:
+        return place < len(self) and self._encoded(place) == word
 
     def _encoded(self, number: int) -> bytes:
         letters, starts = self._memory
