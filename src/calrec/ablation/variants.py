@@ -68,7 +68,7 @@ def _without_item_texts(plan: TrainingPlan) -> Sequence[str]:
 
 
 def _encoders(plan: TrainingPlan) -> Sequence[str]:
-    loss = ("objective.next_item=false", "objective.alpha=0", "objective.beta=1", "objective.temperature=0.05")
+    loss = ("objective.next_item=none", "objective.alpha=0", "objective.beta=1", "objective.temperature=0.05")
     return [*loss, *_without_item_texts(plan)]
 
 

@@ -5,6 +5,6 @@ from calrec.generation.draws import Draw, Prompt
 from calrec.generation.likelihood import score_items
 from calrec.generation.sampling import sample
 from calrec.generation.settings import SamplingSettings
-from calrec.generation.trie import ItemTrie
+from calrec.text.trie import ItemTrie
 
 __all__ = ["Draw", "ItemTrie", "Prompt", "SamplingSettings", "ScoredItem", "beam_search", "sample", "score_items"]

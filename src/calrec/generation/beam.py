@@ -17,9 +17,9 @@ from calrec.generation.likelihood import score_items
 from calrec.generation.memory import nodes_at_once, user_batches
 from calrec.generation.passes import Nodes, grow_and_score, log_probs
 from calrec.generation.prefill import check_prompts
-from calrec.generation.trie import ItemTrie
 from calrec.model.batching import in_batches
 from calrec.model.inference import inference
+from calrec.text.trie import ItemTrie
 
 # Nodes of a user in one pass, in beams: the beam itself, and the rest of some items.
 _BEAMS = 4

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from calrec.generation.trie import ItemTrie
+from calrec.text.trie import ItemTrie
 
 
 class CatalogueBound:

@@ -19,9 +19,9 @@ from calrec.generation.prefix_tree import GUESSES, WRONG_GUESSES, sample_tree
 from calrec.generation.rows import sample_rows
 from calrec.generation.settings import SamplingSettings
 from calrec.generation.speculation import CERTAIN, MAJORITY, CatalogueDrafter
-from calrec.generation.trie import ItemTrie
 from calrec.model.batching import in_batches
 from calrec.model.inference import inference
+from calrec.text.trie import ItemTrie
 
 
 def sample(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from calrec.generation.trie import ItemTrie, TrieNode
+from calrec.text.trie import ItemTrie, TrieNode
 
 MAJORITY = 0.6
 CERTAIN = 1.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from calrec.losses.info_nce import info_nce
@@ -18,7 +19,12 @@ class ObjectiveSettings(Settings):
         alpha: weight of L_TT; the paper's is 0.125 [B]; 0 turns the term off.
         beta: weight of L_UT; 0.025 [C]; 0 turns the term off.
         temperature: τ of both contrastive terms; 0.5 [B].
-        next_item: whether L_NIG is part of the sum; for ablations.
+        next_item: the next item's loss. ``free`` is the paper's L_NIG, normalised over all texts. Beyond the paper,
+            ``catalogue`` is normalised over the catalogue's texts, so that decisions between items are all it learns
+            from (`calrec.losses.catalogue_nll`); ``none`` leaves it out, for ablations.
+        free_share: with ``next_item: catalogue``, the share of L_NIG in the next item's weight, 0 to below 1.
+        smoothing: with ``next_item: catalogue``, the share of a decision's probability that is spread evenly over the
+            tokens allowed there.
         item_weight: beyond the paper: the weight of the language-modelling loss of the item's own text in the target
             tower's pass; added to the sum, 0 turns it off.
     """
@@ -26,8 +32,23 @@ class ObjectiveSettings(Settings):
     alpha: float = Field(default=0.125, ge=0, le=1)
     beta: float = Field(default=0.025, ge=0, le=1)
     temperature: float = Field(default=0.5, gt=0)
-    next_item: bool = True
+    next_item: Literal["free", "catalogue", "none"] = "free"
+    free_share: float = Field(default=0.0, ge=0, lt=1)
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
     item_weight: float = Field(default=0.0, ge=0)
+
+    @field_validator("next_item", mode="before")
+    @classmethod
+    def _true_was_free(cls, value: object) -> object:
+        # Recipes and runs of earlier versions say whether L_NIG is there.
+        return {True: "free", False: "none", "true": "free", "false": "none"}.get(value, value)  # type: ignore[call-overload]
+
+    @model_validator(mode="after")
+    def _of_the_catalogue_alone(self) -> ObjectiveSettings:
+        named = [name for name in ("free_share", "smoothing") if getattr(self, name)]
+        if named and self.next_item != "catalogue":
+            raise ValueError(f"{named[0]} belongs to next_item: catalogue; here it is {self.next_item}")
+        return self
 
     @model_validator(mode="after")
     def _weights_leave_something(self) -> ObjectiveSettings:
@@ -39,9 +60,12 @@ class ObjectiveSettings(Settings):
 
     @property
     def weights(self) -> dict[str, float]:
-        """The terms that are switched on, by name: ``nig``, ``tt``, ``ut`` and, beyond the paper, ``item``."""
+        """The terms that are switched on: ``nig``, ``tt``, ``ut``; beyond the paper ``catalogue`` and ``item``."""
+        free = {"free": 1.0, "catalogue": self.free_share, "none": 0.0}[self.next_item]
+        next_item = 1 - self.alpha - self.beta
         weights = {
-            "nig": (1 - self.alpha - self.beta) * self.next_item,
+            "nig": next_item * free,
+            "catalogue": next_item * (1 - free) * (self.next_item == "catalogue"),
             "tt": self.alpha,
             "ut": self.beta,
             "item": self.item_weight,

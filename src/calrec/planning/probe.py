@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from accelerate.utils import send_to_device
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -136,9 +137,9 @@ class _Passes:
 
     def batch(self, rows: Sequence[Window | int]) -> dict[str, Any]:
         """A batch on the device, with the trunk's states where these will be known."""
-        batch = self._collator(rows)
-        batch.pop("users")
-        batch = {name: value.to(self._device) for name, value in batch.items()}
+        laid_out = self._collator(rows)
+        laid_out.pop("users")
+        batch: dict[str, Any] = send_to_device(laid_out, self._device)
         if self._cached:
             batch["trunk_states"] = self._trunk(batch["input_ids"])
             if "item_ids" in batch:
@@ -165,7 +166,7 @@ class _Passes:
         settings, keys = self._alignment.settings, batch.pop("target_key")
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
             output: PassOutput = self._alignment(**batch)
-        terms = {"nig": output.next_item, "item": output.item}
+        terms = {"nig": output.next_item, "item": output.item, "catalogue": output.catalogue}
         parts = [objective(settings, {name: term}) for name, term in terms.items() if term is not None]
         if output.vectors is not None:
             parts.append(contrast(settings, [output.vectors], [keys])[0].through(output.vectors))

@@ -26,9 +26,8 @@ from calrec.planning.devices import DEVICES, DeviceClass, Estimate, estimate
 from calrec.planning.probe import Measured, probe, spread
 from calrec.training.adapt import adapt
 from calrec.training.alignment import Alignment
-from calrec.training.batches import Collator
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
-from calrec.training.stages import StageData, stage_batches
+from calrec.training.stages import StageData, stage_batches, stage_collator
 from calrec.training.trainer import training_arguments
 from calrec.training.trunk_cache import against_cache
 
@@ -120,13 +119,7 @@ class StagePlanner:
         self._towers = Towers(backbone.lm)
         self._cost = model_cost(self._towers, plan.model.gradient_checkpointing)
         self._batches = stage_batches(stage, data)
-        self._collator = Collator(
-            data.texts,
-            pad_id=0,
-            target_tower=plan.objective.contrasts,
-            item_labels=plan.objective.item_weight > 0,
-            shared_rows=keeps_texts_apart(backbone.lm),
-        )
+        self._collator = stage_collator(plan, data, keeps_texts_apart(backbone.lm))
         self._rows = [*data.training, *range(len(data.texts.items))]
         groups = validation_batches(data.validation, stage.tokens_per_batch)
         self._training = count_passes(self._batches.share(0, 1), self._rows, self._collator)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from calrec.losses import ObjectiveSettings, linear_nll
+from calrec.losses import Choices, ObjectiveSettings, catalogue_nll, linear_nll
 from calrec.model.towers import Towers, autocast_product
 
 
@@ -25,11 +26,13 @@ class PassOutput(NamedTuple):
         next_item: sum of the negative log-likelihoods of the pass's target tokens, a scalar.
         item: the same of its items' own texts.
         vectors: for the contrastive terms.
+        catalogue: sum of the negative log-likelihoods of the pass's decisions.
     """
 
     next_item: Tensor | None
     item: Tensor | None
     vectors: Vectors | None
+    catalogue: Tensor | None = None
 
 
 class Alignment(nn.Module):
@@ -46,12 +49,18 @@ class Alignment(nn.Module):
         self.settings = settings
 
     def forward(
-        self, labels: Tensor, item_labels: Tensor | None = None, vectors_only: bool = False, **batch: Any
+        self,
+        labels: Tensor,
+        item_labels: Tensor | None = None,
+        choices: Mapping[str, Any] | None = None,
+        vectors_only: bool = False,
+        **batch: Any,
     ) -> PassOutput:
         """Both towers over one batch.
 
         Args:
-            labels: (P,) target tokens. item_labels: (Q,). batch: the rest of ``Collator``'s.
+            labels: (P,) target tokens. item_labels: (Q,). choices: the fields of ``Choices``, places among the P.
+            batch: the rest of ``Collator``'s.
             vectors_only: leave the vocabulary out, whose products cost most of the time.
         """
         states = self.towers(**batch)
@@ -61,9 +70,12 @@ class Alignment(nn.Module):
         if vectors_only:
             return PassOutput(None, None, vectors)
         head = autocast_product(self.towers.head_weight)
-        next_item = item = None
+        next_item = item = catalogue = None
         if "nig" in self.settings.weights:
             next_item = linear_nll(autocast_product(states.predicting), head, labels)
+        if "catalogue" in self.settings.weights and choices is not None:
+            smoothing = self.settings.smoothing if self.training else 0.0
+            catalogue = catalogue_nll(autocast_product(states.predicting), head, Choices(**choices), smoothing)
         if "item" in self.settings.weights and item_labels is not None and states.item_predicting is not None:
             item = linear_nll(autocast_product(states.item_predicting), head, item_labels)
-        return PassOutput(next_item, item, vectors)
+        return PassOutput(next_item, item, vectors, catalogue)

@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 
 from calrec.errors import ConfigError
 from calrec.text.encode import EncodedSequence
+from calrec.training.choices import DomainDecisions, decisions_of
 from calrec.training.config import SamplingRule
 from calrec.training.sequences import Texts, Window
 
@@ -175,6 +176,8 @@ class Collator:
         target_tower: whether the batch brings the targets' own texts.
         item_labels: whether these texts are also predicted (beyond the paper).
         trunk: known states of the frozen layers, brought along with the tokens.
+        decisions: of every domain, where the next item's loss is normalised over its catalogue.
+        free: whether all tokens of the targets are predicted; otherwise decisions alone are, as nothing else is asked.
         shared_rows: whether several items' texts may stand in one row of the target tower, as
             ``calrec.model.layers.keeps_texts_apart`` says.
     """
@@ -187,6 +190,8 @@ class Collator:
         item_labels: bool = False,
         trunk: KnownStates | None = None,
         shared_rows: bool = True,
+        decisions: Sequence[DomainDecisions] | None = None,
+        free: bool = True,
     ) -> None:
         self.texts = texts
         self.pad_id = pad_id
@@ -194,6 +199,8 @@ class Collator:
         self.item_labels = item_labels
         self.trunk = trunk
         self.shared_rows = shared_rows
+        self.decisions = decisions
+        self.free = free or decisions is None
 
     def __call__(self, rows: Sequence[Window | int]) -> dict[str, Any]:
         """One batch.
@@ -208,7 +215,6 @@ class Collator:
         span = np.concatenate([w.sequence.spans[of] for w, of in zip(windows, targets, strict=True)])
         key = np.concatenate([w.keys[of] for w, of in zip(windows, targets, strict=True)])
         history_end = np.concatenate([w.sequence.spans[w.first_target - 1 : -1, 1] for w in windows])
-        label_row, label_position, labels = _predictions(sequences, row, span)
         distinct, target_item = np.unique(key, return_inverse=True)
         batch = {
             "input_ids": laid_out([[sequence] for sequence in sequences], self.pad_id),
@@ -216,13 +222,23 @@ class Collator:
             "history_end": _long(history_end),
             "target_start": _long(span[:, 0]),
             "target_end": _long(span[:, 1]),
-            "label_row": label_row,
-            "label_position": label_position,
-            "labels": labels,
             "target_item": _long(target_item),
             "target_key": _long(key),
             "users": [window.user_id for window in windows],
         }
+        if self.free:
+            predictions = _predictions(sequences, row, span)
+        if self.decisions is not None:
+            found = decisions_of(self.decisions, np.asarray([windows[r].domain for r in row]), key)
+            borders = np.cumsum(span[:, 1] - span[:, 0])
+            place = found.offset + np.append(0, borders)[found.target]
+            if not self.free:
+                position = span[found.target, 0] + found.offset - 1
+                predictions = _long(row[found.target]), _long(position), _long(found.token)
+                place = np.arange(len(found.target))
+            # A plain mapping, since Trainer cannot carry a named tuple to its device.
+            batch["choices"] = found.choices(place)._asdict()
+        batch |= dict(zip(("label_row", "label_position", "labels"), predictions, strict=True))
         if self.trunk is not None:
             batch["trunk_states"] = self.trunk.laid_out([[sequence] for sequence in sequences])
         if self.target_tower:

@@ -12,6 +12,8 @@ from calrec.atomic import replacing
 TERMS = {
     "loss": "objective",
     "nig": "L_NIG, nats a token",
+    "catalogue": "over the catalogue, nats a decision",
+    "catalogue_item": "over the catalogue, nats an item",
     "tt": "L_TT",
     "ut": "L_UT",
     "item": "items' own text, nats a token",

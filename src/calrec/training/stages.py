@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ from calrec.model.layers import keeps_texts_apart
 from calrec.model.precision import warn_if_slow
 from calrec.model.towers import Towers
 from calrec.progress import duration
-from calrec.text.encode import SequenceEncoder
+from calrec.text.encode import EncodedSequence, SequenceEncoder
 from calrec.text.item_text import ItemText
 from calrec.training.adapt import adapt, merge_adapters, require_adapters
 from calrec.training.alignment import Alignment
-from calrec.training.batches import Collator, TokenBudgetBatches
+from calrec.training.batches import Collator, KnownStates, TokenBudgetBatches
+from calrec.training.choices import DomainDecisions
 from calrec.training.config import StageOne, StageTwo, TrainingPlan
 from calrec.training.curves import plot_curves
 from calrec.training.run_card import DomainCard, RunCard
@@ -51,14 +52,15 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StageData:
-    """All that a stage reads: training and validation windows, and the texts that they share."""
+    """All that a stage reads: training and validation windows, the texts that they share, and the domains' views."""
 
     training: list[Window]
     validation: list[Window]
     texts: Texts
+    domains: list[DomainTexts] = field(default_factory=list)
 
     @property
-    def sequences(self) -> list[Any]:
+    def sequences(self) -> list[EncodedSequence]:
         windows = [window.sequence for window in (*self.training, *self.validation)]
         return [*windows, *self.texts.items]
 
@@ -189,7 +191,7 @@ def stage_data(plan: TrainingPlan, stage: StageOne | StageTwo, domains: Sequence
     Raises:
         DataError: a domain in which no user has a history and a target to learn from.
     """
-    texts, training, validation = Texts(), [], []
+    texts, views, training, validation = Texts(), [], [], []
     item_text = ItemText(plan.text)
     for attribute in plan.text.attributes:
         lacking = [domain.name for domain in domains if attribute.name not in domain.manifest.attributes]
@@ -202,11 +204,46 @@ def stage_data(plan: TrainingPlan, stage: StageOne | StageTwo, domains: Sequence
         windows = training_windows(view, stage.targets, domain.split("train"), domain.training_sequences())
         if not windows:
             raise DataError(f"{domain.path}: no user has two items to train on; bring longer histories")
+        views.append(view)
         training += windows
         validation += example_windows(view, domain.split("valid"))
     rng = np.random.default_rng((stage.seed, 1))
     drawn = rng.permutation(len(validation))[: stage.validation_users]
-    return StageData(training, [validation[i] for i in sorted(drawn)], texts)
+    return StageData(training, [validation[i] for i in sorted(drawn)], texts, views)
+
+
+def stage_decisions(plan: TrainingPlan, data: StageData) -> list[DomainDecisions] | None:
+    """The decisions of every domain's catalogue, where the objective is normalised over it.
+
+    Raises:
+        DataError: a catalogue whose items all have one text, so that there is nothing to decide.
+    """
+    if plan.objective.next_item != "catalogue":
+        return None
+    decisions = [DomainDecisions(view.encoder, view.keys) for view in data.domains]
+    for view, of_domain in zip(data.domains, decisions, strict=True):
+        if not len(of_domain.tree):
+            raise DataError(
+                f"domain {view.number + 1} of the stage: all items have the same text, so there is nothing to decide; "
+                "add an attribute to text.attributes"
+            )
+    return decisions
+
+
+def stage_collator(
+    plan: TrainingPlan, data: StageData, shared_rows: bool, trunk: KnownStates | None = None
+) -> Collator:
+    """What lays the stage's windows out."""
+    return Collator(
+        data.texts,
+        pad_id=0,
+        target_tower=plan.objective.contrasts,
+        item_labels=plan.objective.item_weight > 0,
+        trunk=trunk,
+        shared_rows=shared_rows,
+        decisions=stage_decisions(plan, data),
+        free="nig" in plan.objective.weights,
+    )
 
 
 def stage_batches(stage: StageOne | StageTwo, data: StageData) -> TokenBudgetBatches:
@@ -252,14 +289,7 @@ def train_stage(
         warn_if_slow(plan.model.products(accelerator), "cpu", plan.model.in_float32)
     with PartialState().local_main_process_first():
         cache = trunk_cache(towers, data.sequences, folder / "cache", stage.cache_gb, passes, autocast)
-    collator = Collator(
-        data.texts,
-        pad_id=0,
-        target_tower=plan.objective.contrasts,
-        item_labels=plan.objective.item_weight > 0,
-        shared_rows=keeps_texts_apart(backbone.lm),
-        trunk=cache,
-    )
+    collator = stage_collator(plan, data, keeps_texts_apart(backbone.lm), cache)
     trainer = CalrecTrainer(
         Alignment(towers, plan.objective),
         training_arguments(stage, folder, batches.updates, autocast, use_cpu=not accelerator),

@@ -90,6 +90,7 @@ class CalrecTrainer(CheckpointedTrainer):
         self._settings = alignment.settings
         self._negatives = negatives
         self._repeated: deque[_Repeated] = deque()
+        self._decisions = self._targets = 0
         self._users: list[str] = []
         self._sums: dict[str, float] = defaultdict(float)
         self._updates_summed = 0
@@ -118,10 +119,19 @@ class CalrecTrainer(CheckpointedTrainer):
         """An update's batches, and its target tokens on all processes."""
         batches, tokens = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._users = [user for batch in batches for user in batch["users"]]
+        if "catalogue" in self._settings.weights:
+            self._decisions, self._targets = self._counted(batches)
         self._updates_summed += 1
         if len(batches) > 1 and self._negatives == "update" and self._settings.contrasts:
             self._repeated = deque(self._first_passes(batches))
         return batches, tokens
+
+    def _counted(self, batches: Sequence[dict[str, Any]]) -> tuple[int, int]:
+        """Decisions and targets of an update, on all processes."""
+        own = [[len(batch["choices"]["place"]), len(batch["target_key"])] for batch in batches]
+        counts = torch.tensor(own, device=self.args.device).reshape(-1, 2).sum(dim=0, keepdim=True)
+        decisions, targets = self.accelerator.gather(counts).sum(dim=0).tolist()
+        return max(1, decisions), max(1, targets)
 
     @torch.no_grad()
     def _first_passes(self, batches: Sequence[dict[str, Any]]) -> list[_Repeated]:
@@ -167,6 +177,9 @@ class CalrecTrainer(CheckpointedTrainer):
             terms["nig"] = output.next_item / num_items_in_batch
         if output.item is not None:
             terms["item"] = output.item / inputs["item_labels"].numel() / self._passes
+        if output.catalogue is not None:
+            terms["catalogue"] = output.catalogue / self._decisions
+            self._sums["catalogue_item"] += float(output.catalogue.detach()) / self._targets
         parts = [objective(self._settings, terms)] if terms else []
         if output.vectors is not None:
             part = repeated.contrast if repeated else self._contrast(output.vectors, inputs["target_key"])
@@ -232,7 +245,8 @@ class CalrecTrainer(CheckpointedTrainer):
         model.train()
         means = {name: sums[name] / counts[name] for name in sums}
         metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in means.items()}
-        metrics[f"{metric_key_prefix}_loss"] = sum(self._settings.weights[name] * mean for name, mean in means.items())
+        weights = self._settings.weights
+        metrics[f"{metric_key_prefix}_loss"] = sum(weights[name] * means[name] for name in weights)
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
         return metrics
@@ -246,6 +260,9 @@ class CalrecTrainer(CheckpointedTrainer):
             sums["nig"] = float(output.next_item), batch["labels"].numel()
         if output.item is not None:
             sums["item"] = float(output.item), batch["item_labels"].numel()
+        if output.catalogue is not None:
+            sums["catalogue"] = float(output.catalogue), len(batch["choices"]["place"])
+            sums["catalogue_item"] = float(output.catalogue), len(batch["target_key"])
         if output.vectors is not None:
             keys = batch["target_key"]
             terms = contrastive_terms(self._settings, *output.vectors, keys[:, None] == keys[None, :])

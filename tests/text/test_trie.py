@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from calrec.errors import DataError
 from calrec.generation import ItemTrie
-from calrec.generation import trie as trie_module
+from calrec.text import trie as trie_module
 
 END = 5
 items = st.lists(

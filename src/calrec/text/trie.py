@@ -96,7 +96,7 @@ class ItemTrie:
             raise DataError("the catalogue is empty: there is nothing to generate")
         self.order = order
         self.lengths = lengths[order]
-        self._tokens = tokens[_ranges(starts[order], self.lengths)]
+        self._tokens = tokens[ranges(starts[order], self.lengths)]
         self._starts = self.lengths.cumsum() - self.lengths
         self.root = TrieNode(0, len(order), 0)
         self._make_quick()
@@ -164,7 +164,7 @@ class ItemTrie:
 
     def branches(self, first: NDArray[np.int64], last: NDArray[np.int64], depths: NDArray[np.int64]) -> Branches:
         """The children of N nodes, given by their rows and depths (N,); a leaf is none of them."""
-        parents, rows = np.repeat(np.arange(len(first)), last - first), _ranges(first, last - first)
+        parents, rows = np.repeat(np.arange(len(first)), last - first), ranges(first, last - first)
         begins = self._shared[rows] <= depths[parents]
         begins[(last - first).cumsum() - (last - first)] = True
         starts, parents = rows[begins], parents[begins]
@@ -174,8 +174,21 @@ class ItemTrie:
 
     def rest(self, rows: NDArray[np.int64], depths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The tokens that N rows (N,) have left below depths (N,), one row after the other, and how many each has."""
-        counts = self.lengths[rows] - depths
-        return self._tokens[_ranges(self._starts[rows] + depths, counts)].astype(np.int64), counts
+        return self.between(rows, depths, self.lengths[rows])
+
+    def between(
+        self, rows: NDArray[np.int64], depths: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The tokens of N rows from depths (N,) to ends (N,), one row after the other, and how many each has."""
+        counts = ends - depths
+        return self._tokens[ranges(self._starts[rows] + depths, counts)].astype(np.int64), counts
+
+    def shared_depths(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many tokens all rows of each of N ranges (N,) share; each range has two rows or more."""
+        borders = np.stack([first + 1, last], axis=1).ravel()
+        # reduceat takes the minimum up to the next border; every second stretch is a gap between two ranges.
+        shared: NDArray[np.int64] = np.minimum.reduceat(np.append(self._shared, 0), borders)[::2]
+        return shared
 
     def undetermined(self, width: int) -> int:
         """No more than so many nodes lie in a beam of a width, over all of its depths, and lead to several items."""
@@ -256,6 +269,6 @@ def _sorted(tokens: NDArray[np.int32], borders: NDArray[np.int64]) -> NDArray[np
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers from each start on, ``lengths`` of each, one range after the other."""
     return np.repeat(starts - lengths.cumsum() + lengths, lengths) + np.arange(lengths.sum())
