@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CALRec", "__version__", "load_domain"]
+__all__ = ["CALRec", "Filter", "__version__", "load_domain"]
 
 if TYPE_CHECKING:
     from calrec.data.store import load_domain
-    from calrec.pipeline import CALRec
+    from calrec.pipeline import CALRec, Filter
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that ``import calrec`` and ``calrec --help`` load neither torch nor polars."""
-    if name == "CALRec":
-        from calrec.pipeline import CALRec
+    if name in ("CALRec", "Filter"):
+        from calrec import pipeline
 
-        return CALRec
+        return getattr(pipeline, name)
     if name == "load_domain":
         from calrec.data.store import load_domain
 

@@ -64,7 +64,7 @@ def test_every_node_equals_its_path_alone(lm, drawn, data):
     prompts = [Prompt(str(number), tuple(tokens)) for number, tokens in enumerate(drawn)]
     with forest_attention(lm), torch.inference_mode():
         forest = Forest(lm, prompts)
-        results = [(prompt.token_ids, logits) for prompt, logits in zip(prompts, forest.logits, strict=True)]
+        results = [(prompt.token_ids, logits) for prompt, logits in zip(prompts, forest.output, strict=True)]
         results += grown(forest, prompts, data)
     for path, logits in results:
         torch.testing.assert_close(logits, lm(torch.tensor([path])).logits[0, -1])
@@ -109,7 +109,7 @@ def test_a_sliding_window_slides_along_the_path():
         forest = Forest(lm, [Prompt("a", (1, 2, 3, 4, 5, 6)), Prompt("b", (7, 8, 9))])
         _, logits = forest.grow([0, 0, 0, 1], [5, 5, -2, 2], [7, 8, 9, 10])
     for row, path in (
-        (forest.logits[0], [1, 2, 3, 4, 5, 6]),
+        (forest.output[0], [1, 2, 3, 4, 5, 6]),
         (logits[2], [1, 2, 3, 4, 5, 6, 8, 9]),
         (logits[3], [7, 8, 9, 10]),
     ):

@@ -70,7 +70,7 @@ def beam_search(
     if width >= len(trie):
         columns = range(len(trie))
         scores = score_items(lm, prompts, trie, [columns] * len(prompts), batch_users, memory_gb, progress)
-        return [_ranked(np.arange(len(trie)), of_user, width) for of_user in scores]
+        return [ranked(np.arange(len(trie)), of_user, width) for of_user in scores]
     check_prompts(lm, prompts, trie.longest)
     kept = trie.undetermined(width) + trie.longest
     nodes = nodes_at_once(lm, prompts, memory_gb, kept, most=_BEAMS * width)
@@ -153,7 +153,7 @@ class _Beams:
         below = self._trie.branches(*(np.array([value]) for value in (root.first, root.last, root.depth)))
         users = np.repeat(np.arange(self._users), len(below.tokens))
         tokens, first, last = (np.tile(array, self._users) for array in (below.tokens, below.first, below.last))
-        gains = log_probs(self._forest.logits, users, tokens)
+        gains = log_probs(self._forest.output, users, tokens)
         return _Beginnings(users, gains, self._forest.tips[users], tokens, first, last, np.ones_like(users))
 
     def _worth_a_pass(self, waiting: _Beginnings, hope: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -208,9 +208,10 @@ class _Beams:
     def _items(self, found: _Beginnings) -> list[ScoredItem]:
         columns = [self._trie.order[first:last] for first, last in zip(found.first, found.last, strict=True)]
         scores = np.repeat(found.log_probs, found.last - found.first)
-        return _ranked(np.concatenate(columns), scores, self._width)
+        return ranked(np.concatenate(columns), scores, self._width)
 
 
-def _ranked(columns: NDArray[np.int64], scores: NDArray[np.float64], width: int) -> list[ScoredItem]:
+def ranked(columns: NDArray[np.int64], scores: NDArray[np.float64], width: int) -> list[ScoredItem]:
+    """The ``width`` best of some columns, by score, equals by column."""
     best = np.lexsort((columns, -scores))[:width]
     return [ScoredItem(*item) for item in zip(columns[best].tolist(), scores[best].tolist(), strict=True)]

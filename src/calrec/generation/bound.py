@@ -15,9 +15,12 @@ class CatalogueBound:
 
     Args:
         trie: of the catalogue.
+        normalise: whether log-probabilities are those over what is allowed, and so over the catalogue, instead of the
+            whole vocabulary. The draws are the same.
     """
 
-    def __init__(self, trie: ItemTrie) -> None:
+    def __init__(self, trie: ItemTrie, normalise: bool = False) -> None:
+        self.normalise = normalise
         # All users begin at the root, which has the most children, and samples of one user meet again and again.
         self._trie = trie
         self._known = lru_cache(maxsize=4096)(self._find)

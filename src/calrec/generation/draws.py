@@ -93,6 +93,7 @@ def draw_tokens(
     temperature: float,
     allowed: Sequence[NDArray[np.int64]] | None = None,
     rows: Tensor | None = None,
+    normalise: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Draw S tokens from each of N distributions by the inverse of their distribution functions.
 
@@ -103,6 +104,7 @@ def draw_tokens(
         allowed: for each distribution the tokens among which is drawn, at least one; by default all. The
             log-probabilities stay those of the whole distribution.
         rows: (N,) which of the logits each distribution is; by default all, in their order.
+        normalise: give log-probabilities of the distribution over the allowed tokens instead.
 
     Returns:
         Token ids (N, S), and their log-probabilities (N, S) in float64.
@@ -118,6 +120,7 @@ def draw_tokens(
             numbers[first : first + together],
             temperature,
             None if allowed is None else allowed[first : first + together],
+            normalise,
         )
         for first in range(0, len(at), together)
     ]
@@ -126,11 +129,17 @@ def draw_tokens(
 
 
 def _drawn(
-    logits: Tensor, numbers: Tensor, temperature: float, allowed: Sequence[NDArray[np.int64]] | None
+    logits: Tensor,
+    numbers: Tensor,
+    temperature: float,
+    allowed: Sequence[NDArray[np.int64]] | None,
+    normalise: bool,
 ) -> tuple[Tensor, Tensor]:
     logits, log_total = normalised(logits)
     choice = None if allowed is None else _padded(allowed, logits.device)
     drawable = logits if choice is None else logits.gather(1, choice.clamp(min=0)).masked_fill_(choice < 0, -torch.inf)
+    if normalise:
+        log_total = drawable.logsumexp(dim=-1, keepdim=True)
     highest = drawable.amax(dim=-1, keepdim=True)
     _require_finite(highest)
     places = _invert((drawable - highest).div_(temperature).exp_(), numbers)

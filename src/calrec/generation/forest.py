@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from calrec.generation.attention import ALIGNED, Attention, Growth, Part, Store, Trunks
 from calrec.generation.draws import Prompt
+from calrec.model.layers import decoder_of
 
 # Devices where users attend together, since calls cost much and padding little; elsewhere it is one after the other.
 # They part where that saves so many scores of a head: an H100 takes as long for those of nine heads in float32 as for
@@ -34,15 +35,17 @@ class Forest:
     Args:
         lm: the model.
         prompts: B users, each with at least one token.
+        states: give the last layer's states instead of logits, for those who take few of a vocabulary's logits.
 
     Attributes:
         tips: (B,) column of each prompt's last token: the parent of the first nodes.
         filled: (B,) columns in use; each user's next node gets the next one.
-        logits: (B, V) for the token after each prompt.
+        output: (B, V) logits for the token after each prompt, or (B, D) states.
     """
 
-    def __init__(self, lm: PreTrainedModel, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, lm: PreTrainedModel, prompts: Sequence[Prompt], states: bool = False) -> None:
         self._lm = lm
+        self._decoder = decoder_of(lm) if states else None
         self._store = Store(len(prompts))
         self._trunks = np.array([len(prompt.token_ids) for prompt in prompts])
         self.filled = np.zeros_like(self._trunks)
@@ -56,7 +59,7 @@ class Forest:
         place = self._on_device(users), self._on_device(columns)
         parts = [] if self._one_by_one else _parted(self._trunks, self._trunks, 0, len(prompts))
         trunks = Trunks(self._store, place, self._trunks.tolist(), parts)
-        self.logits = self._run(tokens, columns, trunks, keep=self._trunks.cumsum() - 1)
+        self.output = self._run(tokens, columns, trunks, keep=self._trunks.cumsum() - 1)
 
     def grow(
         self,
@@ -73,7 +76,7 @@ class Forest:
             tokens: its token.
 
         Returns:
-            The nodes' columns (N,), and the logits (N, V) for the token after each.
+            The nodes' columns (N,), and the logits (N, V) for the token after each, or their states (N, D).
         """
         owners, above = np.array(users), np.array(parents)
         first = self.filled.copy()
@@ -139,14 +142,17 @@ class Forest:
     def _run(
         self, tokens: NDArray[np.int64], depths: NDArray[np.int64], attention: Attention, keep: NDArray[np.int64]
     ) -> Tensor:
-        output = self._lm(
-            input_ids=self._on_device(tokens)[None],
-            position_ids=self._on_device(depths)[None],
-            use_cache=False,
-            logits_to_keep=self._on_device(keep),
-            forest=attention,
-        )
-        logits: Tensor = output.logits[0]
+        inputs = {
+            "input_ids": self._on_device(tokens)[None],
+            "position_ids": self._on_device(depths)[None],
+            "use_cache": False,
+            "forest": attention,
+        }
+        at = self._on_device(keep)
+        if self._decoder is not None:
+            states: Tensor = self._decoder(**inputs).last_hidden_state[0, at]
+            return states
+        logits: Tensor = self._lm(**inputs, logits_to_keep=at).logits[0]
         return logits
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:

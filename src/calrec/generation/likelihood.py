@@ -128,7 +128,7 @@ def _scores_of(forest: Forest, subtrees: Mapping[int, _Subtree], most: int) -> l
     before = forest.filled.copy()
     nodes = Nodes(users[inner], np.where(at_root, forest.tips[users], -1 - above)[inner], tokens[inner])
     gains = np.empty(len(tokens))
-    gains[at_root] = log_probs(forest.logits, users[at_root], tokens[at_root])
+    gains[at_root] = log_probs(forest.output, users[at_root], tokens[at_root])
     _, gains[~at_root] = grow_and_score(forest, nodes, above[~at_root], tokens[~at_root], most)
     forest.cut(before)
     return [

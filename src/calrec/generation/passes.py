@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +44,44 @@ def grow_and_score(
     Returns:
         The columns of the nodes (N,), and log-probabilities (E,) in nats.
     """
-    passes = _numbered(nodes.users) // most
     columns, gains = np.zeros_like(nodes.users), np.zeros(len(wanted))
-    of_edges, within = passes[after], np.zeros_like(nodes.users)
+    place = np.full_like(nodes.users, -1)
+    for here, output in _passes(forest, nodes, columns, most):
+        place[here] = np.arange(len(here))
+        edges = np.flatnonzero(place[after] >= 0)
+        gains[edges] = log_probs(output, place[after[edges]], wanted[edges])
+        place[here] = -1
+    return columns, gains
+
+
+def grow(forest: Forest, nodes: Nodes, kept: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], Tensor]:
+    """Grow nodes, and keep what the forest gives for some of them.
+
+    Args:
+        forest, nodes, most: as for `grow_and_score`.
+        kept: (K,) places of nodes, ascending.
+
+    Returns:
+        The columns of the nodes (N,), and the forest's output (K, …) for those kept.
+    """
+    columns, parts, owners = np.zeros_like(nodes.users), [], []
+    for here, output in _passes(forest, nodes, columns, most):
+        wanted = np.isin(here, kept)
+        parts.append(output[torch.from_numpy(np.flatnonzero(wanted)).to(output.device)])
+        owners.append(here[wanted])
+    order = np.argsort(np.concatenate(owners))
+    return columns, torch.cat(parts)[torch.from_numpy(order).to(parts[0].device)]
+
+
+def _passes(
+    forest: Forest, nodes: Nodes, columns: NDArray[np.int64], most: int
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Grow nodes in passes of at most ``most`` of each user: the places of each pass, and what the forest gives.
+
+    The nodes' ``columns`` (N,) are filled in.
+    """
+    passes = _numbered(nodes.users) // most
+    within = np.zeros_like(nodes.users)
     for number in range(passes.max() + 1 if len(passes) else 0):
         here = np.flatnonzero(passes == number)
         within[here] = np.arange(len(here))
@@ -53,10 +89,8 @@ def grow_and_score(
         above = -1 - parents[parents < 0]
         # A parent of an earlier pass is known by its column now.
         parents[parents < 0] = np.where(passes[above] == number, -1 - within[above], columns[above])
-        columns[here], logits = forest.grow(nodes.users[here], parents, nodes.tokens[here])
-        edges = np.flatnonzero(of_edges == number)
-        gains[edges] = log_probs(logits, within[after[edges]], wanted[edges])
-    return columns, gains
+        columns[here], output = forest.grow(nodes.users[here], parents, nodes.tokens[here])
+        yield here, output
 
 
 def log_probs(logits: Tensor, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -82,7 +82,7 @@ class _Samplers:
         self._forest, self._numbers, self._end_id, self._temperature = forest, numbers, end_id, temperature
         self._drafter, self._bound = drafter, bound
         self._samples, self._length = numbers[0].shape
-        self._logits = forest.logits
+        self._logits = forest.output
         self._rows = {user: user for user in range(len(numbers))}
         self._guesses: dict[tuple[int, int, int], tuple[int, int]] = {}
         self._may_err = dict.fromkeys(self._rows, WRONG_GUESSES)
@@ -121,7 +121,10 @@ class _Samplers:
         device = self._logits.device
         rows = torch.tensor([branch.row for branch in standing], device=device)
         allowed = None if self._bound is None else [self._bound.after(branch.tokens) for branch in standing]
-        drawn = draw_tokens(self._logits, torch.from_numpy(numbers).to(device), self._temperature, allowed, rows)
+        normalise = self._bound is not None and self._bound.normalise
+        drawn = draw_tokens(
+            self._logits, torch.from_numpy(numbers).to(device), self._temperature, allowed, rows, normalise
+        )
         counts = np.array([len(branch.samples) for branch in standing])
         real = np.arange(numbers.shape[1]) < counts[:, None]
         owners, samples = np.repeat(np.arange(len(standing)), counts), np.concatenate([b.samples for b in standing])

@@ -40,7 +40,8 @@ def sample_rows(
     rows = torch.arange(len(written), device=lm.device)
     for position in range(length):
         allowed = None if bound is None else [bound.after(tuple(written[row])) for row in rows.tolist()]
-        drawn = draw_tokens(logits, by_row[rows, position, None], temperature, allowed)
+        normalise = bound is not None and bound.normalise
+        drawn = draw_tokens(logits, by_row[rows, position, None], temperature, allowed, normalise=normalise)
         tokens, gained = (tensor[:, 0] for tensor in drawn)
         log_probs[rows] += gained
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):

@@ -31,6 +31,7 @@ def sample(
     settings: SamplingSettings | None = None,
     trie: ItemTrie | None = None,
     progress: Callable[[int], None] | None = None,
+    over_catalogue: bool = False,
 ) -> list[list[Draw]]:
     """Draw continuations of every prompt.
 
@@ -45,6 +46,8 @@ def sample(
         trie: the catalogue, which ``mode=draft`` guesses from, and is the same as ``tree`` without, and ``bound`` keeps
             to.
         progress: called with the number of users done, after each batch.
+        over_catalogue: give draws that are ``bound`` their log-probabilities over the catalogue, as `catalogue_beam`
+            does; the draws are the same.
 
     Returns:
         For each prompt, in the order given, its distinct draws, the most probable first; their counts sum to n.
@@ -55,7 +58,7 @@ def sample(
         ModelError: a prompt longer than the model's positions, or logits that are not finite.
     """
     settings = settings or SamplingSettings()
-    guide = _guide(settings, trie)
+    guide = _guide(settings, trie, over_catalogue)
     length = trie.longest if settings.bound and trie is not None else settings.max_new_tokens
     check_prompts(lm, prompts, length)
     if not prompts:
@@ -85,7 +88,7 @@ class _Guide(NamedTuple):
     bound: CatalogueBound | None
 
 
-def _guide(settings: SamplingSettings, trie: ItemTrie | None) -> _Guide:
+def _guide(settings: SamplingSettings, trie: ItemTrie | None, over_catalogue: bool) -> _Guide:
     if trie is None:
         if settings.bound:
             raise ConfigError("bound keeps to the catalogue, but no trie was given: give one, or set bound=false")
@@ -93,7 +96,8 @@ def _guide(settings: SamplingSettings, trie: ItemTrie | None) -> _Guide:
     # Where all items of a beginning go on alike, what is bound must follow: that is no guess, and worth one pass.
     share = MAJORITY if settings.mode == "draft" else CERTAIN
     drafts = settings.mode == "draft" or settings.bound
-    return _Guide(CatalogueDrafter(trie, share) if drafts else None, CatalogueBound(trie) if settings.bound else None)
+    bound = CatalogueBound(trie, over_catalogue) if settings.bound else None
+    return _Guide(CatalogueDrafter(trie, share) if drafts else None, bound)
 
 
 def _need(mode: str, guide: _Guide, longest: int, length: int, samples: int) -> tuple[int, int]:

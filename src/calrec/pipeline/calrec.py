@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -20,15 +21,18 @@ from calrec.errors import DataError
 from calrec.model.backbones import BackboneSettings, load_backbone
 from calrec.model.precision import warn_if_slow
 from calrec.pipeline.catalogue_index import CatalogueIndex
+from calrec.pipeline.filters import Filter, allowed_items
 from calrec.pipeline.methods import Request
 from calrec.pipeline.settings import InferenceSettings
 from calrec.pipeline.tuned import load_inference
-from calrec.protocol import Recommender, exclude_last, rankings
+from calrec.protocol import Recommender, rankings
 from calrec.records import Catalogue, Generation, History, Item, Recommendation
 from calrec.text.encode import SequenceEncoder
 from calrec.text.item_text import ItemText
 from calrec.training.run_card import RunCard
 from calrec.training.run_folder import ITEMS, load_card
+
+logger = logging.getLogger(__name__)
 
 #: Folder in a run for what the model computed of catalogues.
 COMPUTED = "computed"
@@ -69,7 +73,7 @@ class CALRec:
         self.lm = lm
         self.tokenizer = tokenizer
         self.card = card
-        self.settings = settings or InferenceSettings()
+        self.settings = _with_likelihood(settings or InferenceSettings(), card)
         self.fingerprint = fingerprint
         self.learnt = learnt
         used = [] if domain is None else [name for name in self.settings.used() if name in BASELINES]
@@ -198,21 +202,28 @@ class CALRec:
         self,
         histories: Sequence[History] | Sequence[Sequence[str]],
         progress: Callable[[int], None] | None = None,
+        filters: Filter | Sequence[Filter] | None = None,
+        without_last: bool = False,
     ) -> Request:
         """Histories to be ranked, by one method or several.
 
         Args:
             histories: records, or lists of item ids or texts, oldest first.
             progress: called with the number of histories that the model is through with.
+            filters: what may be recommended: one for all histories, or one for each.
+            without_last: leave the last item of each history out.
 
         Raises:
-            DataError: an empty history, or an item that the catalogue does not have.
+            DataError: an empty history, an item that the catalogue does not have, or a filter that does not fit it.
         """
         index = self.index
         read = [history if isinstance(history, History) else index.reader.read(history) for history in histories]
         for history in read:
             index.require_known(history)
-        return Request(self.lm, self.tokenizer, index, self.settings, self._baselines, read, progress)
+        allowed = None
+        if filters is not None or without_last:
+            allowed = allowed_items(index.catalogue, read, filters, without_last)
+        return Request(self.lm, self.tokenizer, index, self.settings, self._baselines, read, progress, allowed)
 
     def generate(
         self, histories: Sequence[History], progress: Callable[[int], None] | None = None
@@ -230,20 +241,46 @@ class CALRec:
         scores = request.scored(self.settings.method).scores
         return scores, request.generations() if "samples" in self.settings.used() else [[] for _ in histories]
 
+    def log_probs(
+        self, histories: Sequence[History] | Sequence[Sequence[str]], items: Sequence[str] | None = None
+    ) -> NDArray[np.float64]:
+        """log p(item | history) normalised over the catalogue, whatever ``settings.likelihood`` is.
+
+        Args:
+            histories: H of them, as for ``request``.
+            items: ids, each once: normalise over these, as if the catalogue had no others.
+
+        Returns:
+            (H, I) in nats, items in the catalogue's order or in that of ``items``; exponentials of a row sum to one.
+
+        Raises:
+            DataError: as for ``request``, or an id that is unknown or named twice.
+        """
+        request, catalogue = self.request(histories), self.catalogue
+        columns = list(range(len(catalogue)))
+        if items is not None:
+            unknown = [item_id for item_id in items if item_id not in catalogue.positions]
+            if unknown or len(set(items)) < len(items):
+                what = f"item {unknown[0]!r} is not in the catalogue" if unknown else "an id is named twice"
+                raise DataError(f"items: {what}")
+            columns = catalogue.columns(items)
+        return request.catalogue_log_probs(columns, renormalise=items is not None)
+
     def recommend(
-        self, histories: Sequence[History] | Sequence[Sequence[str]], k: int = 10
+        self,
+        histories: Sequence[History] | Sequence[Sequence[str]],
+        k: int = 10,
+        filters: Filter | Sequence[Filter] | None = None,
     ) -> list[list[Recommendation]]:
         """The k best items of each history, each with why it is there where the method can say so.
 
-        Args and errors as for ``request``; ``k`` places.
+        Args and errors as for ``request``; ``k`` places. Fewer come where a filter allows fewer.
         """
-        parts = self.request(histories).parts(_TOGETHER)
+        parts = self.request(histories, filters=filters, without_last=self.card.exclude_last).parts(_TOGETHER)
         return list(chain.from_iterable(self._recommended(part, k) for part in parts))
 
     def _recommended(self, request: Request, k: int) -> list[list[Recommendation]]:
         scored = request.scored(self.settings.method)
-        if self.card.exclude_last:
-            exclude_last(scored.scores, request.index.catalogue, request.histories)
         return [
             [
                 replace(place, trace=scored.trace(user, request.index.catalogue.positions[place.item_id]))
@@ -259,3 +296,14 @@ class CALRec:
             DataError: no entries, or one that is neither; the nearest title is named.
         """
         return self.index.reader.read(entries, user_id)
+
+
+def _with_likelihood(settings: InferenceSettings, card: RunCard) -> InferenceSettings:
+    """The settings with the likelihood that the run was trained by, where they name none; a mismatch is logged."""
+    trained = "catalogue" if card.plan.objective.next_item == "catalogue" else "free"
+    used = settings.used()
+    if settings.likelihood not in (None, trained):
+        logger.warning("likelihood is %s, and the run was trained by the %s one", settings.likelihood, trained)
+    elif trained == "catalogue" and "samples" in used and not settings.sampling.bound:
+        logger.warning("free samples of a run trained over its catalogue: set sampling.bound=true, or method=beam")
+    return settings.model_copy(update={"likelihood": settings.likelihood or trained})

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from calrec.atomic import replacing
 from calrec.errors import DataError, StorageError
-from calrec.generation import ItemTrie, Prompt, score_items
+from calrec.generation import ItemTrie, Prompt, catalogue_log_probs, score_items
 from calrec.model.vectors import item_vectors
 from calrec.pipeline.histories import HistoryReader
 from calrec.pipeline.settings import InferenceSettings
 from calrec.records import Catalogue, History
 from calrec.retrieval import Bm25Index, DenseIndex
+from calrec.text.decisions import DecisionTree
 from calrec.text.encode import SequenceEncoder
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ class CatalogueIndex:
             other.trie = self.trie.changed(origin, [encoder.items[column].tolist() for column in new])
         if self._has("vectors", self._vectors_folder):
             other.vectors = self.vectors.changed(origin, other._vectors(new))
-        if self._has("priors", self._priors_file):
+        # Over the catalogue every prior changes with it.
+        if self._settings.likelihood != "catalogue" and self._has("priors", self._priors_file):
             other.priors = np.where(origin < 0, 0.0, self.priors[origin])
             other.priors[new] = other._priors(new)
         return other
@@ -115,13 +117,18 @@ class CatalogueIndex:
         return ItemTrie([item.tolist() for item in self.encoder.items])
 
     @cached_property
+    def decisions(self) -> DecisionTree:
+        """The places where the items' texts part."""
+        return DecisionTree(self.trie)
+
+    @cached_property
     def token_counts(self) -> NDArray[np.int64]:
         """(I,) tokens of every item, its end included."""
         return np.array([len(item) for item in self.encoder.items])
 
     @cached_property
     def priors(self) -> NDArray[np.float64]:
-        """(I,) log p(item) after an empty history, in nats."""
+        """(I,) log p(item) after an empty history, in nats, by the likelihood that is set."""
         columns, path = range(len(self.catalogue)), self._priors_file
         if path is None:
             return self._priors(columns)
@@ -154,6 +161,8 @@ class CatalogueIndex:
         opening = Prompt("", tuple(self.encoder.prompt([]).token_ids.tolist()))
         # Priors correct beams and candidates, and keep the lower of their limits.
         limit = min(self._settings.beam.memory_gb, self._settings.candidates.memory_gb)
+        if self._settings.likelihood == "catalogue":
+            return catalogue_log_probs(self._lm, [opening], self.decisions, [columns], memory_gb=limit)[0]
         return score_items(self._lm, [opening], self.trie, [columns], memory_gb=limit)[0]
 
     def _vectors(self, columns: Iterable[int]) -> NDArray[np.float32]:
@@ -173,7 +182,8 @@ class CatalogueIndex:
 
     @property
     def _priors_file(self) -> Path | None:
-        return None if self._store is None else self._store / self._key[:16] / "priors.npy"
+        name = "priors-catalogue.npy" if self._settings.likelihood == "catalogue" else "priors.npy"
+        return None if self._store is None else self._store / self._key[:16] / name
 
     @cached_property
     def _key(self) -> str:

@@ -11,9 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calrec.errors import ConfigError
-from calrec.generation import Draw, Prompt, beam_search, sample, score_items
+from calrec.generation import (
+    Draw,
+    Prompt,
+    beam_search,
+    catalogue_beam,
+    catalogue_log_probs,
+    sample,
+    score_items,
+)
 from calrec.model.vectors import user_vectors
 from calrec.pipeline.catalogue_index import CatalogueIndex
+from calrec.pipeline.filters import Mask
 from calrec.pipeline.grounding import Grounding
 from calrec.pipeline.settings import CorrectionSettings, InferenceSettings
 from calrec.protocol import Recommender, top_k
@@ -53,6 +62,7 @@ class Request:
         baselines: fitted ones, by name.
         histories: H of them, each with items of the catalogue.
         progress: called with the number of histories that the model is through with.
+        allowed: for each history the items that may be recommended, (I,); None allows all.
     """
 
     lm: Any
@@ -62,18 +72,25 @@ class Request:
     baselines: Mapping[str, Recommender]
     histories: Sequence[History]
     progress: Callable[[int], None] | None = None
+    allowed: Sequence[Mask | None] | None = None
     _scored: dict[str, Scored] = field(default_factory=dict)
     _written: list[list[Generation]] | None = None
 
     def parts(self, size: int) -> Iterator[Request]:
         """The same of at most ``size`` histories at a time, whose progress is not told: scores take memory for each."""
         for start in range(0, len(self.histories), size):
+            here = slice(start, start + size)
             yield replace(
-                self, histories=self.histories[start : start + size], _scored={}, _written=None, progress=None
+                self,
+                histories=self.histories[here],
+                allowed=None if self.allowed is None else self.allowed[here],
+                _scored={},
+                _written=None,
+                progress=None,
             )
 
     def scored(self, source: str) -> Scored:
-        """The scores of a method or baseline.
+        """The scores of a method or baseline; items that are not allowed have none.
 
         Raises:
             ConfigError: a baseline that is not at hand.
@@ -86,7 +103,11 @@ class Request:
                 "likelihood": self._likelihood,
                 "fused": self._fused,
             }
-            self._scored[source] = own[source]() if source in own else self._baseline(source)
+            scored = own[source]() if source in own else self._baseline(source)
+            for row, mask in zip(scored.scores, self.allowed or (), strict=self.allowed is not None):
+                if mask is not None:
+                    row[~mask] = -np.inf
+            self._scored[source] = scored
         return self._scored[source]
 
     def uncorrected(self, source: str) -> Scores:
@@ -104,9 +125,25 @@ class Request:
         if self._written is None:
             sampling = self.settings.sampling
             trie = self.index.trie if sampling.bound or sampling.mode == "draft" else None
-            draws = sample(self.lm, self._prompts(), self.index.encoder.end_id, sampling, trie, self.progress)
+            end_id, over_catalogue = self.index.encoder.end_id, sampling.bound and self._over_catalogue
+            draws = sample(self.lm, self._prompts(), end_id, sampling, trie, self.progress, over_catalogue)
             self._written = [self._distinct_texts(of_user) for of_user in draws]
         return self._written
+
+    def catalogue_log_probs(self, columns: Sequence[int], renormalise: bool = False) -> Scores:
+        """log p(item | history) over the catalogue, or over the given columns alone: (H, len(columns)), in nats."""
+        chosen = self.settings.candidates
+        found = catalogue_log_probs(
+            self.lm,
+            self._prompts(),
+            self.index.decisions,
+            [columns] * len(self.histories),
+            renormalise,
+            chosen.batch_users,
+            chosen.memory_gb,
+            self.progress,
+        )
+        return np.stack(found) if found else np.empty((0, len(columns)))
 
     def _samples(self) -> Scored:
         grounded = [
@@ -121,13 +158,22 @@ class Request:
     def _likelihood(self) -> Scored:
         return self._corrected(self._candidate_likelihoods)
 
+    @property
+    def _over_catalogue(self) -> bool:
+        return self.settings.likelihood == "catalogue"
+
     @cached_property
     def _found_by_beam(self) -> Scores:
         """(H, I) log p(item | history) of the items that the beam finds, in nats; ``-inf`` of others."""
         beam = self.settings.beam
-        found = beam_search(
-            self.lm, self._prompts(), self.index.trie, beam.width, beam.batch_users, beam.memory_gb, self.progress
-        )
+        limits = beam.batch_users, beam.memory_gb, self.progress
+        if self._over_catalogue:
+            renormalise = beam.normalise == "allowed"
+            found = catalogue_beam(
+                self.lm, self._prompts(), self.index.decisions, beam.width, self.allowed, renormalise, *limits
+            )
+        else:
+            found = beam_search(self.lm, self._prompts(), self.index.trie, beam.width, *limits)
         scores = self._nothing()
         for row, items in zip(scores, found, strict=True):
             row[[item.column for item in items]] = [item.log_prob for item in items]
@@ -137,16 +183,12 @@ class Request:
     def _candidate_likelihoods(self) -> Scores:
         """(H, I) log p(item | history) of all candidates, in nats; ``-inf`` of other items."""
         candidates = self._candidates()
-        limits = self.settings.candidates
-        found = score_items(
-            self.lm,
-            self._prompts(),
-            self.index.trie,
-            candidates,
-            limits.batch_users,
-            limits.memory_gb,
-            self.progress,
-        )
+        chosen = self.settings.candidates
+        limits = chosen.batch_users, chosen.memory_gb, self.progress
+        if self._over_catalogue:
+            found = catalogue_log_probs(self.lm, self._prompts(), self.index.decisions, candidates, False, *limits)
+        else:
+            found = score_items(self.lm, self._prompts(), self.index.trie, candidates, *limits)
         scores = self._nothing()
         for row, columns, log_probs in zip(scores, candidates, found, strict=True):
             row[columns] = log_probs

@@ -68,9 +68,12 @@ class BeamSettings(BatchSettings):
     Attributes:
         width: beginnings that are kept at each step, and so the items that are found at most; as wide as the catalogue,
             it scores every item.
+        normalise: with ``likelihood: catalogue`` and a filter, what probabilities sum to one over: ``catalogue`` ranks
+            as dropping items after an exhaustive ranking would, ``allowed`` as if there were no other items.
     """
 
     width: int = Field(default=32, ge=1)
+    normalise: Literal["catalogue", "allowed"] = "catalogue"
 
 
 class CandidateSettings(BatchSettings):
@@ -115,6 +118,9 @@ class InferenceSettings(Settings):
         method: ``samples`` is the paper's: samples, each grounded by BM25, joined by quasi-round-robin. Beyond the
             paper, ``beam`` searches among the catalogue's texts alone, ``towers`` compares the towers' vectors,
             ``likelihood`` re-ranks candidates by the model's exact probabilities, and ``fused`` joins several.
+        likelihood: what beams, exact likelihoods and the log-probabilities of constrained samples are normalised over:
+            ``free``, all texts, as the paper's loss, or ``catalogue``, its texts alone, where decisions between items
+            are all that counts. None takes what the run was trained by.
         sampling: 32 samples at temperature 0.5 are the paper's [B].
         bm25: of the grounding.
         epsilon: of the quasi-round-robin; 1/5000 is the paper's [B].
@@ -123,6 +129,7 @@ class InferenceSettings(Settings):
     """
 
     method: Method = "samples"
+    likelihood: Literal["free", "catalogue"] | None = None
     sampling: SamplingSettings = SamplingSettings()
     bm25: Bm25Settings = Bm25Settings()
     epsilon: float = Field(default=1 / 5000, ge=0)
@@ -159,6 +166,10 @@ class InferenceSettings(Settings):
             "fusion": ("fused",),
         }
         kept = {name: whole[name] for name, methods in parts.items() if set(methods) & set(used)}
+        if self.likelihood == "catalogue" and {"beam", "likelihood"} & set(used):
+            kept["likelihood"] = "catalogue"
+        if "beam" in kept and "likelihood" not in kept:
+            kept["beam"].pop("normalise")
         for part, name in product(kept, ("mode", "batch_users", "memory_gb", "threads")):
             if isinstance(kept[part], dict):
                 kept[part].pop(name, None)

@@ -43,6 +43,7 @@ class DecisionTree:
         starts: (N + 1,) the edges of node n are ``starts[n]`` to ``starts[n + 1]``, in the order of their tokens.
         tokens: (E,) token that is chosen. edge_first, edge_last: (E,) rows below the edge.
         below: (E,) node of the next decision; -1 where one text alone is left.
+        longest_chains: tokens from the first to the last decision at most, the longest way at each level taken.
     """
 
     def __init__(self, trie: ItemTrie) -> None:
@@ -72,6 +73,9 @@ class DecisionTree:
         self.tokens, self.edge_first, self.edge_last, self.edge_nodes = map(np.concatenate, zip(*edges, strict=True))
         self.starts = np.append(0, np.concatenate(counts).cumsum())
         self.below = np.concatenate(below)
+        levels = np.repeat(np.arange(len(nodes)), [len(of_level[0]) for of_level in nodes])
+        steps = self.depths - self._depths_before(np.arange(len(self)))
+        self.longest_chains = int(sum(steps[levels == level].max() for level in range(1, len(nodes))))
 
     def __len__(self) -> int:
         """The number of decisions."""
@@ -87,8 +91,19 @@ class DecisionTree:
 
         The first of them was chosen at the decision before, the others are certain; of node 0 all are certain.
         """
-        before = np.where(self.parents[nodes] < 0, 0, self.depths[self.parents[nodes]])
-        return self.trie.between(self.first[nodes], before, self.depths[nodes])
+        return self.trie.between(self.first[nodes], self._depths_before(nodes), self.depths[nodes])
+
+    def tokens_to(self, rows: Ints) -> Ints:
+        """(K,) tokens before the last decision of some ascending rows, less those that the row before shares."""
+        decided = np.flatnonzero(self.below < 0)
+        decided = decided[np.argsort(self.edge_first[decided])]  # these cover every row once
+        counts = self.edge_last[decided] - self.edge_first[decided]
+        tokens = np.repeat(self.depths[self.edge_nodes[decided]], counts)[rows] if len(self) else np.zeros_like(rows)
+        tokens[1:] -= np.minimum(tokens[1:], self.trie.shared_depths(rows[:-1], rows[1:] + 1))
+        return tokens
+
+    def _depths_before(self, nodes: Ints) -> Ints:
+        return np.where(self.parents[nodes] < 0, 0, self.depths[self.parents[nodes]])
 
     def paths(self) -> DecisionPaths:
         """The decisions of every text; text t is leaf t of the trie."""
