@@ -16,6 +16,8 @@ def plain():
         terms = {"nig": output.next_item, "item": output.item}
         counts = {"nig": "labels", "item": "item_labels"}
         terms = {name: term / batch[counts[name]].numel() for name, term in terms.items() if term is not None}
+        if output.catalogue is not None:
+            terms["catalogue"] = output.catalogue / len(batch["choices"]["place"])
         if output.vectors is not None:
             terms |= contrastive_terms(settings, *output.vectors, same_target=keys[:, None] == keys[None, :])
         return objective(settings, terms), terms

@@ -9,6 +9,7 @@ from calrec.model.layers import train_top_layers
 from calrec.model.towers import Towers
 from calrec.training.alignment import Alignment, Vectors
 from calrec.training.batches import Collator, TokenBudgetBatches
+from calrec.training.choices import DomainDecisions
 from calrec.training.config import SamplingRule, StageSettings
 from calrec.training.contrast import RandomState, contrast
 from calrec.training.sequences import all_target_windows
@@ -59,7 +60,9 @@ class Gradients(TrainerCallback):
 @pytest.fixture
 def update(make_view, texts, tiny_domain, tmp_path, byte_tokens):
     """One update over all windows of the tiny domain, in passes of so many tokens: its gradients and its log."""
-    windows = all_target_windows(make_view(), tiny_domain.training_sequences())
+    view = make_view()
+    windows = all_target_windows(view, tiny_domain.training_sequences())
+    decisions = [DomainDecisions(view.encoder, view.keys)]
 
     def run(lm, tokens, settings=SETTINGS, negatives="update"):
         lengths, domains = [len(window) for window in windows], [0] * len(windows)
@@ -73,7 +76,7 @@ def update(make_view, texts, tiny_domain, tmp_path, byte_tokens):
             batches,
             windows,
             windows[:2],
-            Collator(texts, pad_id=0),
+            Collator(texts, pad_id=0, decisions=decisions if settings.next_item == "catalogue" else None, free=False),
             byte_tokens,
             [gradients],
             negatives,
@@ -84,19 +87,21 @@ def update(make_view, texts, tiny_domain, tmp_path, byte_tokens):
     return run
 
 
+@pytest.mark.parametrize("next_item", ["free", "catalogue"])
 @pytest.mark.parametrize("train_layers", [None, 1])
-def test_an_update_in_passes_is_the_update_in_one(update, backbone, train_layers):
+def test_an_update_in_passes_is_the_update_in_one(update, backbone, train_layers, next_item):
     results = []
     for tokens in (100_000, 200):
         lm = backbone.lm.double()
         before = {name: value.clone() for name, value in lm.state_dict().items()}
         train_top_layers(lm, train_layers)
-        results.append(update(lm, tokens))
+        results.append(update(lm, tokens, SETTINGS.model_copy(update={"next_item": next_item})))
         lm.load_state_dict(before)
     (one, whole, whole_log), (several, parts, parts_log) = results
     assert one == 1
     assert several > 3
-    for name in ("loss", "nig", "tt", "ut", "grad_norm"):
+    own = ["nig"] if next_item == "free" else ["catalogue", "catalogue_item"]
+    for name in ("loss", *own, "tt", "ut", "grad_norm"):
         assert parts_log[name] == pytest.approx(whole_log[name], rel=1e-5), name
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-7)  # RMSNorm works in float32

@@ -52,8 +52,8 @@ class Alignment(nn.Module):
         self,
         labels: Tensor,
         item_labels: Tensor | None = None,
-        choices: Mapping[str, Any] | None = None,
         vectors_only: bool = False,
+        choices: Mapping[str, Any] | None = None,
         **batch: Any,
     ) -> PassOutput:
         """Both towers over one batch.
