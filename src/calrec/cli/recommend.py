@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from calrec.cli.tables import new_table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from calrec.pipeline import Filter
     from calrec.records import Recommendation
 
 
@@ -28,6 +30,14 @@ def recommend(
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="samples (the paper's), beam, towers, likelihood or fused.")
+    ] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Recommend these ids alone; repeat it.", metavar="ID")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave this id out; repeat it.", metavar="ID")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Recommend items with this value alone; values of one attribute add up.", metavar="ATTRIBUTE=VALUE"
+        ),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the model wrote, and the words that match.")
@@ -49,22 +59,46 @@ def recommend(
     from calrec.pipeline import CALRec
     from calrec.pipeline.tuned import load_inference
 
+    chosen = filter_of(allow, exclude, where)
     settings = load_inference(run, with_method(method, set_))
     device = "cpu" if cpu else None
     if data is None:
         recommender = CALRec.from_pretrained(run, settings=settings, device=device)
     else:
         recommender = CALRec.for_domain(run, load_domain(data), settings, device)
-    (ranking,) = recommender.recommend([history], k)
+    (ranking,) = recommender.recommend([history], k, chosen)
     if json_:
         typer.echo(json.dumps([asdict(place) for place in ranking], indent=2, ensure_ascii=False))
     elif ranking:
         Console().print(ranking_table(ranking, explain))
     if not ranking:
+        if chosen is not None and not recommender.allows_something(chosen):
+            typer.echo("Nothing to recommend: the filter allows no item.", err=True)
+            return
         why = "what the model wrote has no word in common with any item; --method beam writes nothing but items"
         typer.echo(
             f"Nothing to recommend: {why if settings.method == 'samples' else 'the method ranks none'}.", err=True
         )
+
+
+def filter_of(allow: Sequence[str] | None, exclude: Sequence[str] | None, where: Sequence[str] | None) -> Filter | None:
+    """What the options allow; None without any.
+
+    Raises:
+        ConfigError: ``where`` without an equals sign.
+    """
+    from calrec.errors import ConfigError
+    from calrec.pipeline import Filter
+
+    if not (allow or exclude or where):
+        return None
+    wanted: dict[str, list[str]] = {}
+    for condition in where or ():
+        name, equals, value = condition.partition("=")
+        if not equals:
+            raise ConfigError(f"--where {condition}: write it as ATTRIBUTE=VALUE, such as brand=National")
+        wanted.setdefault(name, []).append(value)
+    return Filter(allow or None, exclude or (), wanted)
 
 
 def ranking_table(ranking: list[Recommendation], explain: bool) -> Table:

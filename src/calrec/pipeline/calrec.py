@@ -266,6 +266,10 @@ class CALRec:
             columns = catalogue.columns(items)
         return request.catalogue_log_probs(columns, renormalise=items is not None)
 
+    def allows_something(self, filters: Filter) -> bool:
+        """Whether any item passes. Errors as for `Filter.mask`."""
+        return bool(filters.mask(self.catalogue).any())
+
     def recommend(
         self,
         histories: Sequence[History] | Sequence[Sequence[str]],
