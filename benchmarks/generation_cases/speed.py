@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from calrec.errors import ConfigError
-from calrec.generation import Prompt, SamplingSettings, beam_search, sample
+from calrec.generation import Prompt, SamplingSettings, beam_search, catalogue_beam, sample
 from calrec.model.attention_kernels import without_cudnn
+from calrec.text.decisions import DecisionTree
 from generation_cases.peer import UsualWay
 from generation_cases.setup import SAMPLES, Case, counted
 from harness import Claim, interleaved, medians
@@ -36,6 +37,14 @@ def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
             served.lm, prompts, served.trie, width, batch_users=case.users, memory_gb=case.memory_gb
         )
 
+    decisions = DecisionTree(served.trie)
+
+    def decided(width: int) -> Callable[[], Any]:
+        return lambda: catalogue_beam(
+            served.lm, prompts, decisions, width, batch_users=case.users, memory_gb=case.memory_gb
+        )
+
+    over_catalogue = {f"beam over the catalogue, width {width}": decided(width) for width in WIDTHS}
     beams = {f"beam, width {width}": searched(width) for width in WIDTHS}
     ways: dict[str, Callable[[], Any]] = {
         "rows": sampled(mode="rows"),
@@ -45,6 +54,7 @@ def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
         "tree, one user at a time": sampled(mode="tree", batch_users=1),
         "bound": sampled(mode="tree", bound=True),
         **beams,
+        **over_catalogue,
     }
     if unknown := [name for name in case.ways if name not in ways]:
         raise ConfigError(f"--way {unknown[0]}: the ways are {'; '.join(ways)}")
@@ -54,6 +64,7 @@ def speed(case: Case) -> tuple[list[Claim], dict[str, Any]]:
         f"samples + BM25, {PEER}": (10, default, PEER),
         "samples + BM25, plain loop over a shared prefill": (1, default, plain),
         **{f"bound {way}, {PEER}": (20, way, PEER) for way in beams},
+        **{f"{ours}, free {free}": (8, ours, free) for ours, free in zip(over_catalogue, beams, strict=True)},
     }
     claims = [
         Claim.more_is_better(name, goal, rates[ours], rates[peer], "users/s")

@@ -23,7 +23,7 @@ def quick(tmp_path_factory):
 
 
 def test_every_claim_has_the_agreed_fields(quick):
-    assert len(quick["claims"]) == 13
+    assert len(quick["claims"]) == 15
     for claim in quick["claims"]:
         assert set(claim) == {"name", "ratio", "goal", "ours", "peer", "unit"}
         assert all(math.isfinite(claim[field]) and claim[field] > 0 for field in ("ratio", "goal", "ours", "peer"))
