@@ -1,4 +1,4 @@
-"""Candidates of each history, and the features by which a fitted ranking tells them apart."""
+"""Candidates of each history, and the features that a fitted ranking weighs."""
 
 from __future__ import annotations
 
