@@ -69,6 +69,7 @@ def test_it_speaks_the_protocol_and_knows_nothing_of_batches(shop, fused):
     some = [*histories(shop)[:4], *histories(shop, "test")[:4], History("x", ()), History("y", ("unknown",))]
     together = fused.score(some)
     assert together.shape == (10, 40)
+    assert fused.score([]).shape == (0, 40)
     assert np.array_equal(together, np.concatenate([fused.score([history]) for history in some]))
 
 
@@ -117,6 +118,7 @@ def test_few_validation_users_give_reciprocal_rank_fusion(tiny_domain, caplog):
     assert "12 validation users are too few" in caplog.text
     assert method.fitted is None
     assert method.described["ranking"] == {"how": "reciprocal-rank"}
+    assert method.score([]).shape == (0, 9)
     some = histories(tiny_domain)
     parts = [fit_baseline(name, tiny_domain).score(some) for name in ("markov", "bm25")]
     for user, row in enumerate(method.score(some)):

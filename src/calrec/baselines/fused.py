@@ -100,9 +100,11 @@ class FusedBaselines(Baseline[FusedSettings]):
     def score(self, histories: Sequence[History]) -> NDArray[np.float32]:
         if self._fitted is None:
             parts = list(self._scores(histories).values())
-            weights = [1.0] * len(parts)
-            fused = np.stack([fuse([part[user] for part in parts], weights) for user in range(len(histories))])
-            return fill_by_popularity(np.maximum(fused, 0).astype(np.float32), self._share)
+            fused = np.zeros((len(histories), len(self.catalogue)))
+            for user, row in enumerate(fused):
+                # Above 0 for what any source ranks.
+                row[:] = np.maximum(fuse([part[user] for part in parts], [1.0] * len(parts)), 0)
+            return fill_by_popularity(fused.astype(np.float32), self._share)
         table = self._table(histories)
         rows = table.spread(self._values(self._fitted, table, histories), len(self.catalogue))  # (H, I)
         # Above 0, so that no other item comes before a candidate.
