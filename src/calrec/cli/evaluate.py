@@ -18,8 +18,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RUN_OR_BASELINE",
-            help="A run's folder, or popularity, user-history, markov, item-knn, bm25, or trained for minutes: "
-            "sasrec, gru4rec, bert4rec, unisrec.",
+            help="A run's folder, or popularity, user-history, markov, item-knn, bm25, all these joined: "
+            "fused-baselines, or trained for minutes: sasrec, gru4rec, bert4rec, unisrec.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="A prepared domain.")],
@@ -98,10 +98,10 @@ def ready(
     """
     import difflib
 
-    from calrec.baselines import BASELINES, SEQUENTIAL, fit_baseline
+    from calrec.baselines import ALL_BASELINES, fit_baseline
     from calrec.errors import ConfigError
 
-    known = [*BASELINES, *SEQUENTIAL]
+    known = [*ALL_BASELINES]
     if method in known:
         if how is not None:
             raise ConfigError(f"--method {how} says how a trained run ranks, and {method} is a baseline: leave it out")

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from calrec.baselines import BASELINES, SEQUENTIAL
+from calrec.baselines import ALL_BASELINES
 from calrec.evaluation.result import Result
 from calrec.pipeline.settings import InferenceSettings
 from calrec.report.ledger import Comparison
@@ -67,7 +67,7 @@ def _of_inference(said: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _of_baseline(name: str, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What ``--set`` changes, not what else a result says of it; None where it is no baseline."""
-    method = {**BASELINES, **SEQUENTIAL}.get(name)
+    method = ALL_BASELINES.get(name)
     return None if method is None else {key: said[key] for key in method.settings_type.model_fields if key in said}
 
 
