@@ -123,3 +123,52 @@ def test_a_damaged_file_is_named(tiny_run):
     (tiny_run / "inference.json").write_text("{")
     with pytest.raises(ConfigError, match=r"inference\.json cannot be read .* call calrec tune again"):
         load_inference(tiny_run)
+
+
+@pytest.fixture
+def fitting(monkeypatch):
+    """Twelve users are enough to fit a ranking."""
+    monkeypatch.setattr("calrec.tuning.FITTED_FROM", 12)
+
+
+def test_a_fitted_ranking_is_what_evaluation_then_uses(fitting, recommender, tiny_run, tiny_domain, tmp_path):
+    tuned = tune(recommender, tiny_domain, ["beam", "item-knn"])
+    assert [row.method for row in tuned.rows][-2:] == ["baselines, fused", "fused"]
+    assert tuned.added is not None
+    assert tuned.settings.fusion.how == "fitted"
+    save_inference(tiny_run, tuned.settings, chosen_by(tuned, tiny_domain))
+    chosen = CALRec.for_domain(tiny_run, tiny_domain, load_inference(tiny_run, ["method=fused"]))
+    result = evaluate(chosen, tiny_domain, "test", tmp_path / "out", settings=chosen.described)
+    assert result.summary.settings["inference"]["fusion"]["ranker"]["names"]
+    # Tiny walks are regular: what came next before comes next again.
+    assert result.summary.metrics.by_id["recall@1"] > 0.5
+
+
+def test_a_fitted_ranking_says_why(fitting, recommender, tiny_run, tiny_domain):
+    tuned = tune(recommender, tiny_domain, ["beam", "item-knn"])
+    chosen = CALRec.for_domain(tiny_run, tiny_domain, tuned.settings.model_copy(update={"method": "fused"}))
+    for place in chosen.recommend([["i0", "i1"]], 3)[0]:
+        assert len(place.trace.features) == 5
+        sizes = [abs(value) for _, value in place.trace.features]
+        assert sizes == sorted(sizes, reverse=True)
+
+
+def test_few_users_are_said_and_weighed(recommender, tiny_domain, caplog):
+    tuned = tune(recommender, tiny_domain, ["samples", "item-knn"])
+    assert "12 validation users are too few to fit" in caplog.text
+    assert tuned.settings.fusion.how == "reciprocal-rank"
+
+
+def test_a_fitted_ranking_of_other_sources_is_refused(fitting, recommender, tiny_run, tiny_domain):
+    tuned = tune(recommender, tiny_domain, ["beam", "item-knn"])
+    save_inference(tiny_run, tuned.settings, chosen_by(tuned, tiny_domain))
+    with pytest.raises(ConfigError, match="was fitted on beam, item-knn: set how=reciprocal-rank"):
+        load_inference(tiny_run, ["fusion.weights={beam: 1, popularity: 1}"])
+    assert load_inference(tiny_run, ["fusion.weights={beam: 1, popularity: 1}", "fusion.how=weighted"])
+
+
+def test_a_fitted_ranking_needs_the_domain(fitting, recommender, tiny_run, tiny_domain):
+    tuned = tune(recommender, tiny_domain, ["beam", "samples"])
+    alone = CALRec.from_pretrained(tiny_run, settings=tuned.settings.model_copy(update={"method": "fused"}))
+    with pytest.raises(ConfigError, match="name the domain with --data"):
+        alone.recommend([["i0"]], 3)

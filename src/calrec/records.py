@@ -72,16 +72,18 @@ class Trace:
     """Why an item was recommended: the generation that brought it, and how well the two texts match.
 
     Attributes:
-        generation: the text that the model wrote.
+        generation: the text that the model wrote; empty where a fitted ranking has the item from elsewhere.
         log_prob: its log-probability, in nats.
         match: BM25 of the item for that text, scaled to [0, 1] over the catalogue.
         words: the words that both texts have, in the item's order.
+        features: of a fitted ranking: what put the item above or below the user's other candidates, largest first.
     """
 
     generation: str
     log_prob: float
     match: float
     words: tuple[str, ...] = ()
+    features: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

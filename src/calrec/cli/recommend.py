@@ -106,12 +106,18 @@ def ranking_table(ranking: list[Recommendation], explain: bool) -> Table:
     from rich.text import Text
 
     table = new_table("rank", "item", "text", "score")
-    if explain:
+    fitted = any(place.trace and place.trace.features for place in ranking)
+    if explain and fitted:
+        table.add_column("because")
+    elif explain:
         table.add_column("the model wrote")
         table.add_column("words in both")
     for place in ranking:
         cells: list[str | Text] = [str(place.rank), Text(place.item_id), Text(place.text), f"{place.score:.4f}"]
-        if explain and place.trace is not None:
+        if explain and fitted:
+            features = place.trace.features if place.trace else ()
+            cells.append(Text(", ".join(f"{name} {value:+.2f}" for name, value in features[:3])))
+        elif explain and place.trace is not None:
             cells += [Text(place.trace.generation), Text(" ".join(place.trace.words))]
         table.add_row(*cells)
     return table

@@ -22,7 +22,7 @@ def tune(
         list[str] | None,
         typer.Option(
             help="A method to join, samples, beam, towers or likelihood, or a baseline that is fitted in seconds, such "
-            "as item-knn; repeat it (samples, beam, towers)."
+            "as item-knn; repeat it (beam and all these baselines)."
         ),
     ] = None,
     users: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many users (all).")] = None,
@@ -32,17 +32,19 @@ def tune(
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave an accelerator alone.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Choose how methods are joined and likelihoods corrected.
+    """Fit how methods are joined, and how likelihoods are corrected.
 
-    What reaches the best NDCG@10 on the domain's validation users is written to inference.json in the run's folder,
+    With 100 validation users or more a ranking of candidates is fitted, and shown by what it reaches on users that it
+    was not fitted on; with fewer, reciprocal ranks are weighed. It is written to inference.json in the run's folder,
     where evaluate and recommend find it. No test user is looked at.
 
-    Example: calrec tune runs/shop --data domains/shop --source samples --source towers --source item-knn --users 300
+    Example: calrec tune runs/shop --data domains/shop --source beam --source markov --source item-knn --users 1000
     """
     import json
 
     from rich.console import Console
 
+    from calrec.baselines import BASELINES
     from calrec.data.store import load_domain
     from calrec.errors import ConfigError
     from calrec.pipeline import CALRec
@@ -52,7 +54,7 @@ def tune(
     from calrec.tuning import tune as choose
 
     domain = load_domain(data)
-    sources = list(dict.fromkeys(source or ["samples", "beam", "towers"]))
+    sources = list(dict.fromkeys(source or ["beam", *BASELINES]))
     for name in sources:
         try:
             known_source(name)
@@ -60,7 +62,8 @@ def tune(
             raise ConfigError(f"--source: {error}") from None
     method = load_inference(run, set_ or ()).method
     weights = json.dumps(dict.fromkeys(sources, 1.0))
-    settings = load_inference(run, [*(set_ or ()), "method=fused", f"fusion.weights={weights}"])
+    joined = ["method=fused", f"fusion.weights={weights}", "fusion.how=reciprocal-rank", "fusion.ranker=null"]
+    settings = load_inference(run, [*joined, *(set_ or ())])
     recommender = CALRec.for_domain(run, domain, settings, "cpu" if cpu else None)
     tuned = choose(recommender, domain, sources, users)
     chosen = tuned.settings.model_copy(update={"method": method})
@@ -70,9 +73,18 @@ def tune(
         typer.echo(json.dumps({"settings": chosen.described(), "chosen_by": noted}, indent=2))
         return
     Console().print(tuning_table(tuned))
-    shown = ", ".join(f"{name} {weight:g}" for name, weight in tuned.settings.fusion.weights.items())
-    correction = tuned.settings.correction
-    typer.echo(f"weights: {shown}; correction: prior {correction.prior:g}, length {correction.length:g}")
+    if tuned.added is not None:
+        test = tuned.added
+        typer.echo(
+            f"beside the baselines, fused, the model adds {test.difference:+.4f} NDCG@10 "
+            f"(95 % interval {test.low:+.4f} to {test.high:+.4f})"
+        )
+    correction, fusion = tuned.settings.correction, tuned.settings.fusion
+    if fusion.how == "fitted":
+        typer.echo(f"fitted over {', '.join(fusion.weights)}; cross-validated above")
+    else:
+        shown = ", ".join(f"{name} {weight:g}" for name, weight in fusion.weights.items())
+        typer.echo(f"weights: {shown}; correction: prior {correction.prior:g}, length {correction.length:g}")
     following = f"calrec evaluate {run} --data {data} --method fused --out results/fused"
     typer.echo(f"Written to {run / 'inference.json'}. Next: {following}", err=True)
 

@@ -76,6 +76,7 @@ class CALRec:
         self.settings = _with_likelihood(settings or InferenceSettings(), card)
         self.fingerprint = fingerprint
         self.learnt = learnt
+        self._purchases = None if domain is None else domain.purchases
         used = [] if domain is None else [name for name in self.settings.used() if name in BASELINES]
         self._baselines: dict[str, Recommender] = {name: fit_baseline(name, domain) for name in used if domain}
         self._changing = Lock()
@@ -223,7 +224,18 @@ class CALRec:
         allowed = None
         if filters is not None or without_last:
             allowed = allowed_items(index.catalogue, read, filters, without_last)
-        return Request(self.lm, self.tokenizer, index, self.settings, self._baselines, read, progress, allowed)
+        return Request(
+            self.lm,
+            self.tokenizer,
+            index,
+            self.settings,
+            self._baselines,
+            read,
+            progress,
+            allowed,
+            self._purchases,
+            self.card.exclude_last,
+        )
 
     def generate(
         self, histories: Sequence[History], progress: Callable[[int], None] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from calrec.generation import ItemTrie, Prompt, catalogue_log_probs, score_items
 from calrec.model.vectors import item_vectors
 from calrec.pipeline.histories import HistoryReader
 from calrec.pipeline.settings import InferenceSettings
+from calrec.ranker import ItemFacts
 from calrec.records import Catalogue, History
 from calrec.retrieval import Bm25Index, DenseIndex
 from calrec.text.decisions import DecisionTree
@@ -56,6 +57,7 @@ class CatalogueIndex:
             raise DataError("the catalogue is empty: at least one item must be there to be recommended")
         self.catalogue, self.encoder = catalogue, encoder
         self._lm, self._settings, self._store, self._weights = lm, settings, store, weights
+        self._facts: ItemFacts | None = None
 
     def changed(self, catalogue: Catalogue) -> CatalogueIndex:
         """The index of another catalogue: only items that are new, or have a new text, are read.
@@ -120,6 +122,13 @@ class CatalogueIndex:
     def decisions(self) -> DecisionTree:
         """The places where the items' texts part."""
         return DecisionTree(self.trie)
+
+    def facts(self, purchases: Mapping[str, int]) -> ItemFacts:
+        """What a fitted ranking looks at; the first caller's purchases stay those of this index."""
+        if self._facts is None:
+            counts = np.array([purchases.get(item_id, 0) for item_id in self.catalogue.ids])
+            self._facts = ItemFacts(self.catalogue, counts)
+        return self._facts
 
     @cached_property
     def token_counts(self) -> NDArray[np.int64]:

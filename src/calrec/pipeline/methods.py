@@ -26,11 +26,16 @@ from calrec.pipeline.filters import Mask
 from calrec.pipeline.grounding import Grounding
 from calrec.pipeline.settings import CorrectionSettings, InferenceSettings
 from calrec.protocol import Recommender, top_k
+from calrec.ranker import RankerWeights, candidate_table
 from calrec.records import Generation, History, Trace
 from calrec.retrieval import fuse
 from calrec.text.item_text import one_line
 
 Scores = NDArray[np.float64]
+
+
+# Features that a trace names.
+_SHOWN_FEATURES = 5
 
 
 def no_trace(user: int, column: int) -> Trace | None:
@@ -63,6 +68,8 @@ class Request:
         histories: H of them, each with items of the catalogue.
         progress: called with the number of histories that the model is through with.
         allowed: for each history the items that may be recommended, (I,); None allows all.
+        purchases: item id -> how often it was bought in training, 0 for ids that are not there; None without a domain.
+        exclude_last: whether a history's last item is never the next one.
     """
 
     lm: Any
@@ -73,6 +80,8 @@ class Request:
     histories: Sequence[History]
     progress: Callable[[int], None] | None = None
     allowed: Sequence[Mask | None] | None = None
+    purchases: Mapping[str, int] | None = None
+    exclude_last: bool = False
     _scored: dict[str, Scored] = field(default_factory=dict)
     _written: list[list[Generation]] | None = None
 
@@ -207,16 +216,38 @@ class Request:
 
     def _fused(self) -> Scored:
         fusion = self.settings.fusion
+        if fusion.ranker is not None and fusion.how == "fitted":
+            return self._fitted(fusion.ranker)
         used = {name: weight for name, weight in fusion.weights.items() if weight}
         parts = [self.scored(name) for name in used]
         rows = [
-            fuse([part.scores[user] for part in parts], list(used.values()), fusion)
+            fuse([part.scores[user] for part in parts], list(used.values()), fusion.rule)
             for user in range(len(self.histories))
         ]
         scores = np.stack(rows) if rows else self._nothing()
         return Scored(
             scores, lambda user, column: next(filter(None, (part.trace(user, column) for part in parts)), None)
         )
+
+    def _fitted(self, ranker: RankerWeights) -> Scored:
+        """Candidates of all sources by a fitted ranking; other items are not recommended."""
+        if self.purchases is None:
+            raise ConfigError("a fitted ranking looks at a domain's purchases: name the domain with --data")
+        parts = {name: self.scored(name) for name in ranker.sources}
+        raw = {name: self.uncorrected(name) for name in parts}
+        facts = self.index.facts(self.purchases)
+        table = candidate_table(raw, self.histories, facts, exclude_last=self.exclude_last, each=ranker.each)
+        scores = table.spread(ranker.score(table), len(self.index.catalogue))
+
+        def trace(user: int, column: int) -> Trace | None:
+            candidate = np.flatnonzero((table.owners == user) & (table.columns == column))
+            if not len(candidate):
+                return None
+            known = next(filter(None, (part.trace(user, column) for part in parts.values())), Trace("", 0.0, 0.0))
+            found = ranker.explain(table, int(candidate[0]))[:_SHOWN_FEATURES]
+            return replace(known, features=tuple((part.feature, part.log_odds) for part in found))
+
+        return Scored(scores, trace)
 
     def _baseline(self, name: str) -> Scored:
         if name not in self.baselines:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from calrec.baselines import BASELINES
 from calrec.generation import SamplingSettings
+from calrec.ranker import RankerWeights
 from calrec.retrieval import Bm25Settings, DenseSettings, FusionSettings
 from calrec.settings import Settings
 
@@ -94,14 +95,21 @@ class CandidateSettings(BatchSettings):
         return tuple(known_source(source, without="likelihood") for source in sources)
 
 
-class FusedSettings(FusionSettings):
-    """Which methods are joined.
+class FusedSettings(Settings):
+    """Which methods are joined, and how.
 
     Attributes:
-        weights: method or baseline -> how much it counts; 0 leaves it out.
+        how: ``reciprocal-rank`` and ``weighted`` as in `calrec.retrieval.FusionSettings`; ``fitted`` ranks candidates
+            by a conditional logit that ``calrec tune`` fitted on validation users.
+        k: of reciprocal rank fusion.
+        weights: method or baseline -> how much it counts; 0 leaves it out. With ``fitted`` they name the sources alone.
+        ranker: what was fitted.
     """
 
+    how: Literal["reciprocal-rank", "weighted", "fitted"] = "reciprocal-rank"
+    k: float = Field(default=60.0, ge=0)
     weights: Mapping[str, float] = {"samples": 1.0, "beam": 1.0, "towers": 1.0}
+    ranker: RankerWeights | None = None
 
     @field_validator("weights")
     @classmethod
@@ -109,6 +117,22 @@ class FusedSettings(FusionSettings):
         if min(weights.values(), default=0) < 0 or not any(weights.values()):
             raise ValueError("weights must be >= 0, and one of them more")
         return {known_source(source): weight for source, weight in weights.items()}
+
+    @model_validator(mode="after")
+    def _fitted_on_its_sources(self) -> FusedSettings:
+        if self.how != "fitted":
+            return self
+        if self.ranker is None:
+            raise ValueError("how: fitted needs a fitted ranking: calrec tune makes it")
+        if set(self.ranker.sources) != {name for name, weight in self.weights.items() if weight}:
+            fitted = ", ".join(self.ranker.sources)
+            raise ValueError(f"the ranking was fitted on {fitted}: set how=reciprocal-rank to join others")
+        return self
+
+    @property
+    def rule(self) -> FusionSettings:
+        """How rankings are joined where nothing was fitted."""
+        return FusionSettings(how="weighted" if self.how == "weighted" else "reciprocal-rank", k=self.k)
 
 
 class InferenceSettings(Settings):
@@ -168,6 +192,8 @@ class InferenceSettings(Settings):
         kept = {name: whole[name] for name, methods in parts.items() if set(methods) & set(used)}
         if self.likelihood == "catalogue" and {"beam", "likelihood"} & set(used):
             kept["likelihood"] = "catalogue"
+        if "fusion" in kept and self.fusion.ranker is None:
+            kept["fusion"].pop("ranker")
         if "beam" in kept and "likelihood" not in kept:
             kept["beam"].pop("normalise")
         for part, name in product(kept, ("mode", "batch_users", "memory_gb", "threads")):
