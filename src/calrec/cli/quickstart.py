@@ -14,7 +14,8 @@ def quickstart(
 ) -> None:
     """See everything work in minutes, on real purchases.
 
-    A small real model is trained in both stages, compared with baselines, and recommends for one household.
+    A small real model is trained in both stages, joined with baselines on validation households, compared with them on
+    test households, and recommends for one.
 
     Example: calrec quickstart --out /tmp/quickstart
     """
@@ -30,7 +31,7 @@ def quickstart(
     with stoppable():
         done = run_quickstart(out, console, cpu)
     print_results(console, done.results)
-    console.rule("4. Five recommendations for one household")
+    console.rule("5. Five recommendations for one household")
     example = example_household(done.results[-1], done.domain)
     texts = dict(zip(done.recommender.catalogue.ids, done.recommender.catalogue.texts, strict=True))
     for item_id in example.history[-5:]:
@@ -40,6 +41,6 @@ def quickstart(
     console.print("then bought", example.target, texts[example.target], markup=False, highlight=False)
     console.print(
         f"Everything lies in {out}: domains/, run/ (the model), results/. "
-        f"Next: calrec recommend {out / 'run'} --history {example.history[-1]}",
+        f"Next: calrec recommend {out / 'run'} --data {done.domain.path} --history {example.history[-1]} --explain",
         markup=False,
     )
