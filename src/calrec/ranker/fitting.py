@@ -15,7 +15,7 @@ from calrec.ranker.logit import ConditionalLogit, Floats, Integers, log_likeliho
 from calrec.ranker.weights import RankerWeights
 
 #: Penalties that are tried. The first of equals is kept: the largest.
-PENALTIES = (0.1, 0.01, 0.001)
+PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001)
 FOLDS = 5
 _SEED = "calrec ranker"
 
