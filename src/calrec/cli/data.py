@@ -87,7 +87,7 @@ def prepare(
     quotes: Annotated[
         Literal["fields", "letters", "backslash"] | None,
         typer.Option(
-            help="Double quotes stand around fields, are letters, or are escaped by a backslash (told apart)."
+            help="Double quotes stand around fields, are letters, or are escaped by a backslash (by content)."
         ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of text files that are not UTF-8, such as latin-1.")] = "utf-8",

@@ -98,6 +98,29 @@ def test_metadata_of_something_else(amazon):
         open_source(folder)
 
 
+def test_metadata_of_another_year_than_the_reviews(amazon, write_lines):
+    described = [{"parent_asin": f"B{n}", "title": "A", "main_category": "Office", "categories": []} for n in range(2)]
+    folder = amazon("Office_5.json", "meta_Office.json", [product(f"B{n}") for n in range(2)])
+    write_lines("meta_Office.json", described)
+    source = open_source(folder)
+    assert source.form == "amazon-2023"
+    assert source.interactions["item_id"].to_list() == source.items["item_id"].to_list() * 2
+    write_lines("meta_Office.json", [product("B0")])
+    review = {"user_id": "u", "asin": "B0", "parent_asin": "B9", "timestamp": 1, "rating": 4.0}
+    write_lines("Office_5.json", [review])
+    source = open_source(folder)
+    assert source.form == "amazon-2018"
+    assert source.interactions.rows() == [("u", "B0", 1.0, 4.0)]
+
+
+def test_literals_of_python_2(amazon):
+    folder = amazon(
+        "reviews_Office_5.json", "meta_2014.json", [{"asin": "B1", "title": "Bob's", "categories": [["Pens"]]}]
+    )
+    (folder / "meta_2014.json").write_text("{u'asin': u'B1', u'title': u\"Bob's\", u'categories': [[u'Pens']]}\n")
+    assert items_of(folder)["B1"]["title"] == "Bob's"
+
+
 def test_a_missing_field_is_named(amazon, write_lines):
     folder = amazon("Office_5.json", "meta_Office.json", [product()])
     write_lines("Office_5.json", [{"asin": "B1", "unixReviewTime": 1}])

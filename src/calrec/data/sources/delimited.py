@@ -115,7 +115,11 @@ def _require_separated(path: Path, first: str, mark: str, layout: Layout) -> Non
     if "\0" in first:
         raise DataError(_no_utf8(path))
     others = [other for other in ("::", "||", ";", "\t", "|", ",", " ") if other in first.replace(mark, "")]
-    if len(next(csv.reader([first], delimiter=mark))) == 1 and others:
+    if "||" in others and first.count("|") != 2 * first.count("||"):
+        # Two in a row may be an empty field between.
+        others.remove("||")
+    single = len(next(csv.reader([first], delimiter=mark))) == 1 or (mark == "," and "::" in others)
+    if single and others:
         other = "\\t" if others[0] == "\t" else others[0]
         raise DataError(f"{path}: its columns stand between {others[0]!r}: add {layout.separator_option} '{other}'")
 

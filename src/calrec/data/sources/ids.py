@@ -12,7 +12,7 @@ from calrec.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "\\N")
+MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "NaT", "\\N")
 """What R, pandas, MySQL, Hive and spreadsheets write where a value is missing."""
 
 _EXACT = 2**53

@@ -68,7 +68,18 @@ def read_whole_lines(path: Path, skip_bad: bool) -> tuple[pl.DataFrame, int]:
             except pl.exceptions.PolarsError:
                 pass
     rows, skipped = _read_slowly(path, dict, skip_bad)
-    return pl.DataFrame(rows, infer_schema_length=None, strict=False), skipped
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None, strict=False), skipped
+    except pl.exceptions.PolarsError:
+        # A field is a text here and a list there: JSON, as polars' own reader writes it.
+        texts = [{name: _as_text(value) for name, value in record.items()} for record in rows]
+        return pl.DataFrame(texts, infer_schema_length=None), skipped
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def first_fraction(path: Path, field: str) -> tuple[int, str] | None:

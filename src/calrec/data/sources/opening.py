@@ -1,4 +1,4 @@
-"""Which form a source has: told by names of files, or by a name of its own."""
+"""Which form a source has, by the names of its files or by a name of its own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _files(parts: Sequence[str], items: Path | None) -> tuple[list[Path], list[P
     described = _expanded(items) if items else [path for path in files if _is_items(path)]
     shared = items is not None and described == files
     bought = files if shared else [path for path in files if path not in described]
-    if not described and len(bought) == 1:
+    if not described and len({path.parent for path in bought}) == 1:
         described = [path for path in _in_folder(bought[0].parent) if _is_items(path)]
     if not described or (len(described) > 1 and not items):
         raise DataError(

@@ -29,7 +29,7 @@ class SourceOptions(Settings):
         min_rating: leave out interactions that are rated lower.
         columns: names of the columns of the interactions' file, which then has no header.
         items_columns: names of the columns of the items' file, which then has no header.
-        separator: between the columns of a text file; None: told by the file's name.
+        separator: between the columns of a text file; None: by the file's name.
         items_separator: between the columns of the items' file, where it is another.
         quotes: what double quotes are: signs around ``fields``, by the rules of CSV; ``letters`` of the text; signs
             around fields within which a ``backslash`` stands before a quote. None: letters in an atomic file, and

@@ -125,7 +125,7 @@ def clean_text(column: pl.Expr) -> pl.Expr:
 def unescape(text: str) -> str:
     """Without HTML's entities, also where they were escaped twice: ``&amp;amp;`` -> ``&``."""
     once = html.unescape(text)
-    return html.unescape(once) if _ENTITY.search(once) else once
+    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), once)
 
 
 def clean_interactions(

@@ -103,16 +103,18 @@ def _read_items(
 def _attributes_only(frame: pl.DataFrame, path: Path, options: SourceOptions) -> pl.DataFrame:
     """Of a table of purchases with titles, the columns that are the same in all rows of an item."""
     frame = frame.drop([options.user_column, options.time_column, options.rating_column], strict=False)
-    rest = [name for name in frame.columns if name not in ("item_id", "title")]
+    # Lists and records cannot be compared; they stay, or are left out as no texts.
+    flat = [name for name in frame.columns if not frame[name].dtype.is_nested()]
+    rest = [name for name in flat if name not in ("item_id", "title")]
     varies = frame.group_by("item_id").agg(pl.col(rest).n_unique()) if rest else pl.DataFrame()
     purchases = [name for name in rest if (varies[name] > 1).any()]
     if purchases:
         logger.warning("%s: left out, for they differ between purchases of an item: %s", path, ", ".join(purchases))
-    return frame.drop(purchases).unique(maintain_order=True)
+    return frame.drop(purchases).unique([name for name in flat if name not in purchases], maintain_order=True)
 
 
 def read_table(path: Path, options: SourceOptions, of_items: bool = False) -> tuple[pl.DataFrame, int]:
-    """A table whose kind is told by its name, and how many lines were skipped."""
+    """A table of the kind that its name says, and how many lines were skipped."""
     with reading(path):
         name = plain_name(path)
     named = options.items_columns if of_items else options.columns
@@ -198,7 +200,7 @@ def _require_same_columns(frame: pl.DataFrame, first: pl.DataFrame, path: Path, 
     if set(frame.columns) != set(first.columns):
         raise DataError(
             f"{path} and {first_path} have other columns ({', '.join(frame.columns)}; {', '.join(first.columns)}): "
-            "parts of one table need the same: name the files that are meant"
+            "parts of one table need the same: name the files that are meant, and that of the items with --items"
         )
 
 

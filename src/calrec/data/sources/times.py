@@ -31,7 +31,10 @@ _NAMED_FORMATS = (
     *("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y"),
     *("%a, %d %b %Y %H:%M:%S", "%a, %d %b %Y %H:%M:%S %z"),
 )
-_WRITE = "write it as a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00"
+_WRITE = (
+    "write it as a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00, "
+    "or say how dates are written with --time-format"
+)
 _DAY_OR_MONTH_FIRST = re.compile(
     r"\d{1,2}(?P<mark>[-/.])\d{1,2}(?P=mark)(?P<year>\d{4}|\d{2})"
     r"(?P<clock>[ T]\d{1,2}:\d{2}(?P<seconds>:\d{2})?(?P<half> ?[AaPp][Mm])?)?"
@@ -131,19 +134,24 @@ def _form_needed(value: str) -> str | None:
     if found["clock"]:
         clock = f"{found['clock'][0]}{'%I' if half else '%H'}:%M" + (":%S" if found["seconds"] else "")
         clock += half[:-2] + ("%p" if half else "")
-    day, month = f"%d{mark}%m{mark}{year}{clock}", f"%m{mark}%d{mark}{year}{clock}"
-    return f"add --time-format {day!r} if the day comes first, {month!r} if the month does"
+    first = {"day": f"%d{mark}%m{mark}{year}", "month": f"%m{mark}%d{mark}{year}"}
+    if year == "%y":
+        first["year"] = f"%y{mark}%m{mark}%d"
+    forms = ", ".join(f"'{form}{clock}' if the {part} comes first" for part, form in first.items())
+    return f"add --time-format {forms}"
 
 
 def _epoch(dates: pl.Series, column: Column) -> pl.Series:
     """Seconds since 1970, whole where all are; nanoseconds where microseconds would not do."""
     if dates.dtype.time_unit == "ns" and (dates.dt.epoch("ns") % 1000 != 0).any():  # type: ignore[attr-defined]
         times: pl.Series = dates.dt.epoch("ns").cast(pl.Int64)
+        ticks = 10**9
     else:
+        ticks = 1
         microseconds = dates.dt.epoch("us").cast(pl.Int64)
         fractions = (microseconds % 10**6 != 0).any()
         times = microseconds.cast(pl.Float64) / 1e6 if fractions else microseconds // 10**6
-    _warn_of_strange(times, column, unit_of(times) or 1)
+    _warn_of_strange(times, column, ticks)
     return times
 
 
@@ -164,11 +172,12 @@ def _numbers(times: pl.Series, column: Column) -> pl.Series:
 
 
 def unit_of(times: pl.Series) -> int | None:
-    """Ticks a second, by the largest number; None where the numbers are too small for dates."""
-    largest = float(times.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]
-    if largest < FIRST_DATE:
+    """Ticks a second, by the middle one of the numbers; None where they are too small for dates."""
+    sizes = times.cast(pl.Float64).abs()
+    size = float(sizes.filter(sizes > 0).median() or 0)  # type: ignore[arg-type]
+    if size < FIRST_DATE:
         return None
-    return next((ticks for ticks in _UNITS if largest < ticks * FIRST_DATE * 1000), 10**9)
+    return next((ticks for ticks in _UNITS if size < ticks * FIRST_DATE * 1000), 10**9)
 
 
 def _warn_of_strange(times: pl.Series, column: Column, ticks: int | None) -> None:
@@ -176,7 +185,7 @@ def _warn_of_strange(times: pl.Series, column: Column, ticks: int | None) -> Non
     if ticks is None:
         return
     tomorrow = (time.time() + 86_400) * ticks
-    for strange, when in ((times < 0, "before 1970"), (times > tomorrow, "after tomorrow")):
+    for strange, when in ((times <= 0, "before 1970 or where it begins"), (times > tomorrow, "after tomorrow")):
         if strange.any():
             index = int(strange.arg_true()[0])
             found = f"{column.place(index)} is {shown(times[index], ticks)}"
