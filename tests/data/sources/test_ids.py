@@ -22,6 +22,11 @@ def test_ids_stay_as_they_are_written():
     assert read([2**64 - 1, 2**64 - 2], pl.UInt64) == ["18446744073709551615", "18446744073709551614"]
 
 
+def test_two_spellings_of_a_number_stay_two_ids_and_are_named(caplog):
+    assert read(["12", "12.0", "7.0", "12.0"]) == ["12", "12.0", "7.0", "12.0"]
+    assert "who is written both '12' and '12.0': two ids; write it alike if they are one (1 such ids)" in caplog.text
+
+
 def test_blanks_around_ids_are_no_part_of_them():
     assert read([" u1", "u1\t", "u1\u00a0", "u 1"]) == ["u1", "u1", "u1", "u 1"]
 

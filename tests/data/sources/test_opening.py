@@ -3,6 +3,8 @@ import zipfile
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from calrec.data.sources import SourceOptions, open_source
 from calrec.errors import DataError
@@ -186,6 +188,54 @@ def test_other_compressions_are_named(tmp_path, first, kind):
 def test_what_is_not_there():
     with pytest.raises(DataError, match=r"nowhere does not exist: give a folder, .*journey:PASTRY, or ml-100k"):
         open_source("nowhere")
+
+
+_PIECES = [
+    *("user_id", "item_id", "timestamp", "title", "u", "1", "2", "NA", "inf", "2024-01-01", "01/02/2024", "1e400"),
+    *(
+        ",",
+        "::",
+        "\t",
+        "|",
+        ";",
+        " ",
+        "\n",
+        "\r",
+        '"',
+        '""',
+        "\\",
+        "'",
+        "&amp;amp;",
+        "\x00",
+        "\ufeff",
+        "é",
+        "{",
+        "}",
+        "[",
+        "]",
+    ),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([".csv", ".tsv", ".dat", ".inter", ".jsonl", ".json"]),
+    st.lists(st.sampled_from(_PIECES), max_size=20),
+    st.integers(0, 60),
+    st.sampled_from([{}, {"separator": "::"}, {"quotes": "fields"}, {"drop_missing": True}, {"ordered": True}]),
+)
+def test_whatever_the_text_it_is_read_or_refused_in_one_line(tmp_path_factory, ending, pieces, place, options):
+    folder = tmp_path_factory.mktemp("any")
+    whole = BOUGHT if ending != ".jsonl" else '{"user_id": "u", "item_id": 1, "timestamp": 5}\n'
+    text = f"{whole[:place]}{''.join(pieces)}{whole[place:]}"
+    (folder / f"interactions{ending}").write_bytes(text.encode())
+    (folder / "items.csv").write_text(ITEMS)
+    said = ""
+    try:
+        open_source(folder, SourceOptions(**options))
+    except DataError as error:
+        said = str(error)
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,13 @@ def test_infinite_times_are_named():
 def test_times_are_shown_as_dates_or_as_they_are():
     assert shown(NOON * 1000, 1000) == "2024-03-09 12:00:00 UTC"
     assert (shown(1234, None), shown(10**40, 10**9)) == ("1,234", f"{10**40:,}")
+
+
+def test_the_forms_in_the_docs_are_read():
+    """All but the first line of each are the same moment as the others, but for fractions and the midnight."""
+    text = Path(__file__).parents[3].joinpath("docs", "data.md").read_text(encoding="utf-8")
+    block = re.search(r"four digits for the year:\n\n```text\n(.*?)```", text, re.DOTALL)[1]
+    forms = re.split(r"\s{4,}|\n", block.strip())
+    assert len(forms) == 10
+    noon = 1714566600
+    assert {int(read([form])[0]) for form in forms} == {noon, 1714521600}

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from calrec.data.sources.files import bare_name, file_hash
-from calrec.data.sources.lines import Schema, first_record, read_lines
+from calrec.data.sources.lines import Record, Schema, first_record, read_lines
 from calrec.data.sources.options import SourceOptions
 from calrec.data.sources.source import Source, clean_interactions, clean_items, paper_attributes
 from calrec.errors import DataError
@@ -24,7 +24,8 @@ def read_amazon(reviews: Path, metadata: Path, options: SourceOptions | None = N
         DataError: a file or a line of it cannot be read, or a field is missing.
     """
     options = options or SourceOptions()
-    year, review = _year(metadata), first_record(reviews)
+    skip = options.skip_bad_lines
+    year, review = _year(first_record(metadata, skip), metadata), first_record(reviews, skip)
     item = "parent_asin" if year == "2023" else "asin"
     own = _REVIEWS if "user_id" in review or "parent_asin" in review else _OLD_REVIEWS
     if own is _REVIEWS and year != "2023" and "asin" in review:
@@ -32,8 +33,8 @@ def read_amazon(reviews: Path, metadata: Path, options: SourceOptions | None = N
         own = {**own, "item_id": "asin"}
     schema = {name: pl.Float64() if column in ("timestamp", "rating") else pl.String() for column, name in own.items()}
     required = [own[column] for column in ("user_id", "item_id", "timestamp")]
-    bought, bad_reviews = read_lines(reviews, schema, required, options.skip_bad_lines)
-    described, bad_items = read_lines(metadata, {item: pl.String(), **_FIELDS[year]}, [item], options.skip_bad_lines)
+    bought, bad_reviews = read_lines(reviews, schema, required, skip)
+    described, bad_items = read_lines(metadata, {item: pl.String(), **_FIELDS[year]}, [item], skip)
     items = clean_items(described.select(pl.col(item).alias("item_id"), *_attributes(year)), metadata)
     interactions, missing = clean_interactions(
         bought.rename({name: column for column, name in own.items()}), reviews, options, own
@@ -66,8 +67,7 @@ _FIELDS: dict[str, Schema] = {
 }  # fmt: skip
 
 
-def _year(metadata: Path) -> str:
-    record = first_record(metadata)
+def _year(record: Record, metadata: Path) -> str:
     if "parent_asin" in record:
         return "2023"
     if "asin" not in record:

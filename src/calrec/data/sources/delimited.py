@@ -59,6 +59,7 @@ def read_delimited(path: Path, layout: Layout) -> pl.DataFrame:
             raise DataError(_no_utf8(path)) from None
         raise
     first = next((line for line in lines.head(1000) if line.strip()), "").removeprefix("\ufeff")
+    first = first.replace("\r", " ")
     if not first:
         raise DataError(f"{path} is empty: give a file that has rows")
     _require_separated(path, first, mark, layout)
@@ -118,7 +119,7 @@ def _require_separated(path: Path, first: str, mark: str, layout: Layout) -> Non
     if "||" in others and first.count("|") != 2 * first.count("||"):
         # Two in a row may be an empty field between.
         others.remove("||")
-    single = len(next(csv.reader([first], delimiter=mark))) == 1 or (mark == "," and "::" in others)
+    single = mark not in re.sub('"[^"]*"', "", first) or (mark == "," and "::" in others)
     if single and others:
         other = "\\t" if others[0] == "\t" else others[0]
         raise DataError(f"{path}: its columns stand between {others[0]!r}: add {layout.separator_option} '{other}'")
@@ -181,7 +182,7 @@ def _read_by_record(path: Path, lines: pl.Series, mark: str, names: list[str], l
     """Read where quotes are not simply around fields: polars and CSV's rules then disagree about lines."""
     backslash = layout.quotes == "backslash"
     rows = csv.reader(
-        (f"{line}\n" for line in lines), delimiter=mark, strict=True, skipinitialspace=True,
+        (f"{line}\n".replace("\r", " ") for line in lines), delimiter=mark, strict=True, skipinitialspace=True,
         doublequote=not backslash, escapechar="\\" if backslash else None,
     )  # fmt: skip
     table: list[list[str]] = []

@@ -37,7 +37,21 @@ def read_ids(column: Column) -> pl.Series:
     if not (kind == pl.String or kind.is_integer() or kind == pl.Null):
         raise DataError(f"{column.path}: {column.name} has the type {kind}, which is no id: write ids as text")
     text = values.cast(pl.String).str.strip_chars()
+    if kind == pl.String:
+        _warn_of_two_spellings(text, column)
     return text.set(text.is_in(MISSING), None)
+
+
+def _warn_of_two_spellings(ids: pl.Series, column: Column) -> None:
+    """Name an id that is written both ``12`` and ``12.0``, as numbers are that went through a float."""
+    floats = ids.filter(ids.str.contains(r"^\d+\.0$"))
+    both = floats.filter(floats.str.strip_suffix(".0").is_in(ids.implode())) if len(floats) else floats
+    if len(both):
+        one = both[0].removesuffix(".0")
+        logger.warning(
+            "%s: %s is written both %r and %r: two ids; write it alike if they are one (%d such ids)",
+            *(column.path, column.name, one, both[0], both.n_unique()),
+        )
 
 
 def plain_column(column: pl.Series) -> pl.Series:

@@ -100,8 +100,8 @@ class _Written(str):
     """A number as it is written, apart from texts."""
 
 
-def first_record(path: Path) -> Record:
-    """The first record of a file, to tell its form by.
+def first_record(path: Path, skip_bad: bool = False) -> Record:
+    """The first record of a file, whose fields show its form; empty if all lines are bad and are to be skipped.
 
     Raises:
         DataError: there is none, or it cannot be read.
@@ -111,7 +111,10 @@ def first_record(path: Path) -> Record:
         try:
             return _record(parse, line)
         except ValueError as error:
-            raise DataError(f"{path}: line {number} {error}: {_FIX}") from None
+            if not skip_bad:
+                raise DataError(f"{path}: line {number} {error}: {_FIX}") from None
+    if skip_bad:
+        return {}
     raise DataError(f"{path} is empty")
 
 

@@ -74,6 +74,8 @@ def _read_items(
     paths: Sequence[Path], interactions: Sequence[Path], options: SourceOptions
 ) -> tuple[pl.DataFrame, int]:
     own = {"item_id": options.items_item_column or options.item_column, "title": options.title_column}
+    if own["item_id"] == own["title"]:
+        raise DataError(f"{own['title']!r} cannot be both the ids and the titles: name another --title-column")
     frames, skipped = [], 0
     for path in paths:
         shared = path in interactions
