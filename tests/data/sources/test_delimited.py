@@ -132,6 +132,13 @@ def test_lines_that_end_with_carriage_returns(read):
         assert read(f"a,b{end}1,x{end}2,y{end}").rows() == [("1", "x"), ("2", "y")]
 
 
+@pytest.mark.parametrize("columns", [None, ("c", "d")])
+@pytest.mark.parametrize("text", ["a,b\n1,x\n\n,\n  \n2,y\n\n", "\n\na,b\r\n1,x\r\n,\r\n\r\n2,y\r\n\r\n\r\n"])
+def test_blank_lines_are_no_rows_and_empty_fields_are(read, columns, text):
+    rows = read(text, columns=columns).rows()
+    assert rows == [*([("a", "b")] if columns else []), ("1", "x"), (None, None), ("2", "y")]
+
+
 def test_names_are_without_blanks_and_no_name_stands_twice(read):
     assert read("\ufeff a , b\n1,x\n").columns == ["a", "b"]
     assert read(",b\n1,x\n").columns == ["column 1", "b"]

@@ -93,8 +93,10 @@ def test_other_separators_are_read_and_named_where_they_are_not_said(write, mark
 def test_a_separator_within_a_quoted_name_separates_nothing(tmp_path):
     (tmp_path / "items.csv").write_text('"item, id";title\ni1;Ink\n')
     (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu1,i1,1\n")
-    with pytest.raises(DataError, match=r"items.csv: its columns stand between ';': add --separator"):
+    with pytest.raises(DataError, match=r"items.csv: its columns stand between ';': add --items-separator ';'"):
         open_source(tmp_path)
+    options = SourceOptions(items_separator=";", items_item_column="item, id")
+    assert open_source(tmp_path, options).items.rows() == [("i1", "Ink")]
 
 
 @pytest.mark.parametrize("separator", ["ä", '"', "", ",,"])

@@ -74,6 +74,15 @@ def test_a_date_that_can_be_read_in_two_ways_is_read_by_the_form_in_the_message(
     assert read([text], form).to_list() == [NOON]
 
 
+def test_only_forms_that_read_all_dates_are_named():
+    with pytest.raises(DataError) as error:
+        read(["03/09/2024", "03/13/2024"])
+    assert str(error.value) == (
+        "shop.csv: row 1: when is '03/09/2024': add --time-format '%m/%d/%Y' if the month comes first (2 such rows)"
+    )
+    assert read(["03/09/2024", "03/13/2024"], "%m/%d/%Y").to_list() == [NOON - 12 * 3600, NOON + 7 * 43_200]
+
+
 def test_a_form_is_exact_too():
     assert read(["09 March 2024"], "%d %B %Y").to_list() == [NOON - 12 * 3600]
     assert read([20240309], "%Y%m%d").to_list() == [NOON - 12 * 3600]
@@ -90,8 +99,10 @@ def test_whole_numbers_stay_whole():
     for times in (read(nanoseconds), read([str(time) for time in nanoseconds])):
         assert (times.to_list(), times.dtype) == (nanoseconds, pl.Int64)
     assert read(["1.5", "2"]).to_list() == [1.5, 2.0]
-    with pytest.raises(DataError, match="row 1: when is '9007199254740993': it is too large to stand beside fractions"):
+    with pytest.raises(DataError, match="row 1: when is '9007199254740993': it is too large to be kept exactly"):
         read(["9007199254740993", "1.5"])
+    with pytest.raises(DataError, match=r"row 2: when is .*: it is too large to be kept exactly beside fractions"):
+        read([1.5, float(NOON * 10**9)])
 
 
 def test_datetimes_keep_their_order():

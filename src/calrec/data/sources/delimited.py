@@ -75,14 +75,22 @@ def read_delimited(path: Path, layout: Layout) -> pl.DataFrame:
     try:
         frame = pl.read_csv(
             source, has_header=layout.columns is None, infer_schema=False, separator=mark,
-            quote_char='"' if quoted else None,
+            quote_char='"' if quoted else None, skip_lines=int((lines.str.strip_chars() != "").arg_true()[0]),
         )  # fmt: skip
     except pl.exceptions.ComputeError as error:
         if "more fields" in str(error):
             raise DataError(_first_long_line(path, lines, mark, len(names), quoted, layout)) from None
         raise
     frame.columns = names
-    return frame
+    return _without_blank_lines(frame, lines, layout.columns is None)
+
+
+def _without_blank_lines(frame: pl.DataFrame, lines: pl.Series, has_header: bool) -> pl.DataFrame:
+    """Leave out the rows that polars makes of lines with nothing in them; here each line is a row."""
+    blank = lines.str.strip_chars() == ""
+    start = int((~blank).arg_true()[0]) + has_header
+    rows = blank.slice(start)
+    return frame.filter(~rows) if len(rows) == frame.height and rows.any() else frame
 
 
 def _utf8(path: Path, layout: Layout) -> tuple[Path | io.BytesIO, str]:

@@ -145,7 +145,7 @@ def _layout(name: str, options: SourceOptions, of_items: bool) -> Layout:
         encoding=options.encoding,
         columns=options.items_columns if of_items else options.columns,
         columns_option="--items-columns" if of_items else "--columns",
-        separator_option="--items-separator" if of_items and options.separator else "--separator",
+        separator_option="--items-separator" if of_items else "--separator",
     )
 
 

@@ -16,7 +16,6 @@ from calrec.errors import DataError
 logger = logging.getLogger(__name__)
 
 _NUMBER = r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$"
-_WHOLE = r"^-?\d+$"
 _ISO = r"^\d{4}-\d{1,2}-\d{1,2}( \d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?([+-]\d{2}(:?\d{2})?)?)?$"
 _ISO_FORMATS = (
     *("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z"),
@@ -35,6 +34,7 @@ _WRITE = (
     "write it as a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00, "
     "or say how dates are written with --time-format"
 )
+_ROUNDED = "it is too large to be kept exactly beside fractions: write all times as whole numbers"
 _DAY_OR_MONTH_FIRST = re.compile(
     r"\d{1,2}(?P<mark>[-/.])\d{1,2}(?P=mark)(?P<year>\d{4}|\d{2})"
     r"(?P<clock>[ T]\d{1,2}:\d{2}(?P<seconds>:\d{2})?(?P<half> ?[AaPp][Mm])?)?"
@@ -61,6 +61,7 @@ def read_times(column: Column, form: str | None = None) -> pl.Series:
     if kind.is_numeric() and form is None:
         times = values.cast(pl.Int64 if kind.is_integer() else pl.Float64, strict=False)
         column.require(times.is_finite(), _WRITE)
+        column.require(times.cast(pl.Float64).abs() < _EXACT if kind.is_float() else times.is_not_null(), _ROUNDED)
         return _numbers(times, column)
     if kind != pl.String and not kind.is_numeric():
         raise DataError(f"{column.path}: {column.name} has the type {kind}, which is no time: {_WRITE}")
@@ -85,7 +86,7 @@ def _texts(text: pl.Series, column: Column) -> pl.Series:
     dates = _dates(text)
     good = numbers | dates.is_not_null()
     if not good.all():
-        column.require(good, _form_needed(text[int((~good).arg_true()[0])]) or _WRITE)
+        column.require(good, _form_needed(text.filter(~good)) or _WRITE)
     count, others = int(numbers.sum()), int((~numbers).sum())
     if count and others:
         fix = f"{count} of {len(text)} are numbers, {others} are dates: write all of them in one form"
@@ -95,10 +96,9 @@ def _texts(text: pl.Series, column: Column) -> pl.Series:
     integers = text.cast(pl.Int64, strict=False)
     if not integers.null_count():
         return _numbers(integers, column)
-    # Beside fractions whole numbers become floats, and the largest would change.
-    exact = ~text.str.contains(_WHOLE) | (integers.abs() <= _EXACT).fill_null(value=False)
-    column.require(exact, "it is too large to stand beside fractions: write all as whole numbers")
-    return _numbers(text.cast(pl.Float64), column)
+    floats = text.cast(pl.Float64)
+    column.require(floats.abs() < _EXACT, _ROUNDED)
+    return _numbers(floats, column)
 
 
 def _dates(text: pl.Series) -> pl.Series:
@@ -125,9 +125,9 @@ def _parsed(text: pl.Series, exact: str, form: str, unit: Literal["ns", "us"]) -
     return given.str.to_datetime(form, time_unit=unit, strict=False).dt.replace_time_zone(None)
 
 
-def _form_needed(value: str) -> str | None:
-    """The option for a date of which nobody knows whether the day or the month comes first."""
-    found = _DAY_OR_MONTH_FIRST.fullmatch(value)
+def _form_needed(dates: pl.Series) -> str | None:
+    """The option for dates that do not show whether the day or the month comes first: the forms that read them all."""
+    found = _DAY_OR_MONTH_FIRST.fullmatch(dates[0])
     if not found:
         return None
     mark, year, clock, half = found["mark"], "%Y" if len(found["year"]) == 4 else "%y", "", found["half"] or ""
@@ -137,8 +137,14 @@ def _form_needed(value: str) -> str | None:
     first = {"day": f"%d{mark}%m{mark}{year}", "month": f"%m{mark}%d{mark}{year}"}
     if year == "%y":
         first["year"] = f"%y{mark}%m{mark}%d"
-    forms = ", ".join(f"'{form}{clock}' if the {part} comes first" for part, form in first.items())
-    return f"add --time-format {forms}"
+    forms = {part: form + clock for part, form in first.items()}
+    fitting = {
+        part: form
+        for part, form in forms.items()
+        if not dates.str.to_datetime(form, strict=False, time_unit="us").null_count()
+    }
+    chosen = (fitting or forms).items()
+    return "add --time-format " + ", ".join(f"'{form}' if the {part} comes first" for part, form in chosen)
 
 
 def _epoch(dates: pl.Series, column: Column) -> pl.Series:
