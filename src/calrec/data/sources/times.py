@@ -30,10 +30,8 @@ _NAMED_FORMATS = (
     *("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y"),
     *("%a, %d %b %Y %H:%M:%S", "%a, %d %b %Y %H:%M:%S %z"),
 )
-_WRITE = (
-    "write it as a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00, "
-    "or say how dates are written with --time-format"
-)
+_WRITE = "write it as a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00"
+_WRITE_OR_SAY = f"{_WRITE}, or say how dates are written with --time-format"
 _ROUNDED = "it is too large to be kept exactly beside fractions: write all times as whole numbers"
 _DAY_OR_MONTH_FIRST = re.compile(
     r"\d{1,2}(?P<mark>[-/.])\d{1,2}(?P=mark)(?P<year>\d{4}|\d{2})"
@@ -86,7 +84,7 @@ def _texts(text: pl.Series, column: Column) -> pl.Series:
     dates = _dates(text)
     good = numbers | dates.is_not_null()
     if not good.all():
-        column.require(good, _form_needed(text.filter(~good)) or _WRITE)
+        column.require(good, _form_needed(text.filter(~good)) or _WRITE_OR_SAY)
     count, others = int(numbers.sum()), int((~numbers).sum())
     if count and others:
         fix = f"{count} of {len(text)} are numbers, {others} are dates: write all of them in one form"
