@@ -92,7 +92,7 @@ def test_a_bad_line_is_named_or_skipped_and_counted(pens, tmp_path, refused, cap
     (pens / name).write_bytes(zipped([*lines[:2], '{"asin": "B0", ', *lines[2:], "oops"]))
     prepare = ("data", "prepare", str(pens), "--out", str(tmp_path / "out"))
     said = refused(*prepare)
-    assert f'{pens / name}: line 3 is no record (\'{{"asin": "B0",\'): mend the line' in said
+    assert f'{pens / name}: line 3 is no record (\'{{"asin": "B0",\'): correct the line' in said
     assert "--skip-bad-lines" in said
     assert main([*prepare, "--skip-bad-lines"]) == 0
     assert "Bad lines skipped: 2." in capsys.readouterr().out
@@ -111,7 +111,7 @@ def test_nothing_but_bad_lines(pens, tmp_path, refused):
     [
         ("interactions.csv", "timestamp", "when", "interactions.csv has no column 'timestamp' (it has ['user_id',"),
         ("items.csv", "title", "name", "items.csv has no column 'title' (it has ['item_id', 'name']): name it with"),
-        ("interactions.csv", "u1,2,2", "u1,,2", "interactions.csv: row 7: item_id is empty: mend or remove it"),
+        ("interactions.csv", "u1,2,2", "u1,,2", "interactions.csv: row 7: item_id is empty: no item is named: add it"),
         (
             "interactions.csv",
             "u1,2,2",

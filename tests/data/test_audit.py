@@ -56,6 +56,21 @@ def test_positions_are_no_times(audited):
     assert report.training_after_target is None
 
 
+def test_dates_are_no_positions_even_if_all_begin_on_one_day(audited):
+    day = 1_700_000_000
+    report = audited([(user, item, day + place) for user in "uv" for place, item in enumerate(("1", "2", "3"))])
+    assert not report.times_are_positions
+    assert (report.first_time, report.last_time) == ("2023-11-14 22:13:20 UTC", "2023-11-14 22:13:22 UTC")
+
+
+def test_the_rows_order_is_no_time_wherever_it_begins(shop):
+    rows = [("u", "1", 1), ("u", "2", 2), ("u", "10", 3), ("v", "1", 0), ("v", "2", 2), ("v", "10", 3)]
+    report = audit(build_domain(shop(rows, ordered=True), FilterSettings(), Path("shop")))
+    assert report.times_are_positions
+    assert (report.first_time, report.last_time) == ("0", "3")
+    assert not audit(build_domain(shop(rows), FilterSettings(), Path("shop"))).times_are_positions
+
+
 def test_kept_duplicates_are_warned_of(audited):
     report = audited([("u", "1", 0), ("u", "1", 1), ("u", "2", 2)], drop_consecutive=False)
     assert report.consecutive_repeats == 1

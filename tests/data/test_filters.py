@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 from itertools import chain, combinations, pairwise
 
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.stats import chisquare
 
 from calrec.data.filters import FilterSettings, Frames, apply_filters, core
 from calrec.errors import DataError
@@ -42,6 +44,27 @@ def test_equal_times_go_by_item_id_as_a_number(sequence):
 
 def test_equal_times_can_stay_in_the_source_order(sequence):
     assert sequence([("10", 1), ("2", 1), ("1", 0)], ties="source_order") == ["1", "10", "2"]
+
+
+def test_equal_times_by_a_hash_follow_neither_rows_nor_ids(sequence):
+    """The order is fixed: by SHA-256 of a seed, the user and the item."""
+    rows = [("1", 1), ("2", 1), ("10", 1), ("11", 1), ("3", 0)]
+    hashed = sequence(rows, ties="hash")
+    assert hashed == sequence(rows[::-1], ties="hash") == ["3", *sorted(hashed[1:], key=_digest)]
+    assert hashed[1:] not in (["1", "2", "10", "11"], ["11", "10", "2", "1"])
+
+
+def _digest(item):
+    return hashlib.sha256(f"calrec ties 0u\x1f{item}".encode()).digest()
+
+
+def test_equal_times_by_a_hash_put_every_item_last_about_as_often(frames_of):
+    """By id it would always be 11; a chi-square test of 400 users' last items."""
+    rows = [(f"u{user}", item, 0) for user in range(400) for item in ("1", "2", "10", "11")]
+    frames, _ = apply_filters(frames_of(rows), FilterSettings(ties="hash"), TEXT)
+    last = Counter(frames.interactions.group_by("user_id").agg(pl.col("item_id").last())["item_id"])
+    assert chisquare(list(last.values())).pvalue > 0.001
+    assert len(last) == 4
 
 
 def test_consecutive_duplicates_go_and_later_repeats_stay(sequence):
@@ -94,6 +117,37 @@ def test_an_unknown_item_is_an_error_that_names_it_or_is_dropped(frames_of):
     frames, counts = apply_filters(frames_of(rows), FilterSettings(unknown_items="drop"), TEXT)
     assert frames.interactions["item_id"].to_list() == ["1", "2", "10"]
     assert [count.interactions for count in counts[:2]] == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("written", "known"), [("2.0", "2"), ("02", "2"), ("a-b", "A B"), ("PEN", "pen"), ("2", "002")]
+)  # fmt: skip
+def test_an_id_that_is_written_otherwise_among_the_items_is_named(frames_of, written, known):
+    """Whether it is one of many or none fits, and also where unknown items may go."""
+    frames = frames_of([("u", "1", 0), ("u", "10", 1), ("u", written, 2)])
+    items = frames.items.with_columns(item_id=pl.col("item_id").replace({"2": known}))
+    message = f"'{written}', which is not among the items .*: an item is '{written}' here and '{known}' there: write"
+    with pytest.raises(DataError, match=message):
+        apply_filters(Frames(items, frames.interactions), FilterSettings(), TEXT)
+    with pytest.raises(DataError, match=message):
+        apply_filters(Frames(items, frames.interactions.tail(1)), FilterSettings(unknown_items="drop"), TEXT)
+
+
+def test_dropping_unknown_items_never_drops_all(frames_of):
+    with pytest.raises(
+        DataError, match=r"no interaction's item is; .* such as \['1'\]: give the column .*--item-column"
+    ):
+        apply_filters(frames_of([("u", "red", 0), ("u", "blue", 1)]), FilterSettings(unknown_items="drop"), TEXT)
+
+
+def test_low_ratings_go_first_and_are_counted(frames_of):
+    frames = frames_of([("u", item, place) for place, item in enumerate(("1", "99", "2", "10", "11"))])
+    rated = Frames(frames.items, frames.interactions.with_columns(rating=pl.Series([4.0, 1.0, 3.5, 5.0, 4.0])))
+    left, counts = apply_filters(rated, FilterSettings(), TEXT, min_rating=4)
+    assert left.interactions["item_id"].to_list() == ["1", "10", "11"]
+    assert [(count.step, count.interactions) for count in counts[:2]] == [("source", 5), ("rated 4 or more", 3)]
+    with pytest.raises(DataError, match="nothing is rated 6 or more: lower --min-rating"):
+        apply_filters(rated, FilterSettings(), TEXT, min_rating=6)
 
 
 def test_the_catalogue_is_all_or_what_is_bought(frames_of):

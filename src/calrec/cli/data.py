@@ -26,7 +26,7 @@ def prepare(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="A folder, a file of interactions and one of items, journey:DEPARTMENT, or ml-100k.",
+            help="A folder; files of interactions, then items.* or meta_* (or --items); journey:DEPARTMENT; ml-100k.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The domain's folder.")],
@@ -46,8 +46,8 @@ def prepare(
         ),
     ] = None,
     ties: Annotated[
-        Literal["item_id", "source_order"] | None,
-        typer.Option(help="Order purchases at equal times by item id, or leave them as they come (item_id)."),
+        Literal["item_id", "source_order", "hash"] | None,
+        typer.Option(help="Order purchases at equal times by item id, as they come, or by a hash (item_id)."),
     ] = None,
     catalogue: Annotated[
         Literal["all", "bought"] | None,
@@ -57,12 +57,47 @@ def prepare(
         Literal["error", "drop"] | None,
         typer.Option(help="Refuse or drop interactions with items that are not listed (error)."),
     ] = None,
-    items: Annotated[Path | None, typer.Option(help="The file of the items, if its name does not tell.")] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="The file, folder or pattern of the items; the purchases' own file if it has the titles."),
+    ] = None,
     user_column: Annotated[str, typer.Option(help="A table's column of users.")] = "user_id",
     item_column: Annotated[str, typer.Option(help="A table's column of items, in both files.")] = "item_id",
+    items_item_column: Annotated[
+        str | None, typer.Option(help="Its name in the file of the items, if another (--item-column).")
+    ] = None,
     time_column: Annotated[str, typer.Option(help="A table's column of times.")] = "timestamp",
     title_column: Annotated[str, typer.Option(help="A table's column of titles.")] = "title",
-    separator: Annotated[str, typer.Option(help="What stands between the columns of a CSV, such as ';'.")] = ",",
+    rating_column: Annotated[str, typer.Option(help="A table's column of ratings, if it has one.")] = "rating",
+    min_rating: Annotated[float | None, typer.Option(help="Leave out lower ratings (all count).")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of a file without a header, as in user_id,item_id,rating,timestamp."),
+    ] = None,
+    items_columns: Annotated[
+        str | None, typer.Option(help="Columns of a file of items without a header, as in item_id,title.")
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(help="What stands between columns, such as ';' or '::' (a comma; .tsv, .inter, .item: a tab)."),
+    ] = None,
+    items_separator: Annotated[
+        str | None, typer.Option(help="The same in the file of the items, if another (--separator).")
+    ] = None,
+    quotes: Annotated[
+        Literal["fields", "letters", "backslash"] | None,
+        typer.Option(
+            help="Double quotes stand around fields, are letters, or are escaped by a backslash (by content)."
+        ),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of text files that are not UTF-8, such as latin-1.")] = "utf-8",
+    time_format: Annotated[
+        str | None, typer.Option(help="Of dates that can be read in two ways, such as '%d/%m/%Y %H:%M'.")
+    ] = None,
+    ordered: Annotated[bool, typer.Option("--ordered", help="Rows are in order; times are not read.")] = False,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out rows without a user, an item or a time.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="The domain's name in results (the source's).")] = None,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Skip and count bad JSON lines.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a different domain in --out.")] = False,
@@ -84,7 +119,18 @@ def prepare(
         "item_column": item_column,
         "time_column": time_column,
         "title_column": title_column,
-        "separator": separator.replace("\\t", "\t"),
+        "items_item_column": items_item_column,
+        "rating_column": rating_column,
+        "min_rating": min_rating,
+        "columns": columns,
+        "items_columns": items_columns,
+        "separator": separator and separator.replace("\\t", "\t"),
+        "items_separator": items_separator and items_separator.replace("\\t", "\t"),
+        "quotes": quotes,
+        "encoding": encoding,
+        "time_format": time_format,
+        "ordered": ordered,
+        "drop_missing": drop_missing,
         "name": name,
         "skip_bad_lines": skip_bad_lines,
     }
@@ -136,6 +182,8 @@ def audit(
 
 
 def _show_counts(domain: Domain) -> None:
+    from calrec.data.audit import targets_tied, time_span
+
     manifest = domain.manifest
     rows = (
         (count.step, f"{count.users:,}", f"{count.items:,}", f"{count.interactions:,}") for count in manifest.counts
@@ -143,6 +191,19 @@ def _show_counts(domain: Domain) -> None:
     _print_table(f"{domain.name} ({manifest.source})", ("after", "users", "items", "interactions"), rows)
     if manifest.skipped_lines:
         typer.echo(f"Bad lines skipped: {manifest.skipped_lines:,}.")
+    if manifest.missing_rows:
+        typer.echo(f"Rows without a user, an item or a time, left out: {manifest.missing_rows:,}.")
+    if manifest.ratings and manifest.min_rating is None and manifest.ratings[0] < manifest.ratings[1]:
+        low, high = manifest.ratings
+        typer.echo(f"Ratings from {low:g} to {high:g} are there, and all count; --min-rating leaves lower ones out.")
+    if manifest.ordered:
+        typer.echo("Each user's purchases are in the order of the rows.")
+    else:
+        first, last = time_span(domain)
+        typer.echo(f"Times: {first} to {last}.")
+        if tied := targets_tied(domain):
+            rule = f"the rule for equal times chose them (--ties {manifest.settings.ties})"
+            typer.echo(f"Targets at the time of the purchase before: {tied:.1%}; {rule}.")
     typer.echo(f"The domain is in {domain.path}; its split is {domain.split_hash[:12]}.")
 
 
@@ -157,9 +218,11 @@ def _print_table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, 
     Console().print(table)
 
 
-def _number(value: float | bool | None) -> str:
+def _number(value: float | bool | str | None) -> str:
     if value is None:
         return "not known"
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

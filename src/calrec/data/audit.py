@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from calrec.data.sources.times import FIRST_DATE, shown, unit_of
 from calrec.data.store import Domain
 from calrec.settings import Settings
 
@@ -17,6 +18,8 @@ class Audit(Settings):
         items: in the catalogue.
         interactions: in all sequences.
         mean_length: of a sequence.
+        first_time: the earliest, as a date in UTC where it can be one, or as the number that it is.
+        last_time: the latest.
         items_never_bought: items of the catalogue that nobody bought.
         consecutive_repeats: interactions with the item just before them; these reward copying.
         repeats: share of interactions with an item that the user had before.
@@ -39,6 +42,8 @@ class Audit(Settings):
     items: int
     interactions: int
     mean_length: float
+    first_time: str
+    last_time: str
     items_never_bought: int
     consecutive_repeats: int
     repeats: float
@@ -93,18 +98,22 @@ def audit(domain: Domain) -> Audit:
     _, group, sizes = np.unique(domain.text_groups, return_inverse=True, return_counts=True)
     size_of = domain.items.select("item_id", size=pl.Series(sizes[group], dtype=pl.Float64))
     target_sizes = targets.join(size_of, on="item_id", how="left")["size"]
-    # Real clocks do not start for everybody at once.
-    positions = places.filter(pl.col("last_time").is_null())["time"].n_unique() == 1
+    # Real clocks do not start for everybody at once, and long after 1970.
+    started = places.filter(pl.col("last_time").is_null())["time"].n_unique() == 1
+    positions = domain.manifest.ordered or (started and float(places["time"].max()) < FIRST_DATE)  # type: ignore[arg-type]
+    first_time, last_time = time_span(domain)
     return Audit(
         users=domain.sequences.height,
         items=domain.items.height,
         interactions=places.height,
         mean_length=places.height / domain.sequences.height,
+        first_time=first_time,
+        last_time=last_time,
         items_never_bought=domain.items.join(places, on="item_id", how="anti").height,
         consecutive_repeats=places.filter(pl.col("item_id") == pl.col("last_item")).height,
         repeats=_share(places["seen_before"]),
         shared_times=_share(places.select(pl.struct("user_id", "time").is_duplicated()).to_series()),
-        targets_tied=_share(targets["time"] == targets["last_time"]),
+        targets_tied=targets_tied(domain),
         targets_seen_before=_share(targets["seen_before"]),
         targets_never_trained=_share(~targets["item_id"].is_in(training["item_id"].implode())),
         users_out_of_order=places.filter(pl.col("time") < pl.col("last_time"))["user_id"].n_unique(),
@@ -116,6 +125,19 @@ def audit(domain: Domain) -> Audit:
         targets_with_unique_text=_share(target_sizes == 1),
         best_recall_at_1=float((1 / target_sizes).mean() or 0),  # type: ignore[arg-type]
     )
+
+
+def time_span(domain: Domain) -> tuple[str, str]:
+    """The first and the last time, as people read them."""
+    times = domain.sequences["timestamps"].explode()
+    ticks = unit_of(times)
+    return shown(times.min(), ticks), shown(times.max(), ticks)  # type: ignore[arg-type]
+
+
+def targets_tied(domain: Domain) -> float:
+    """Share of targets at the same time as the item before."""
+    times = pl.col("timestamps").list
+    return _share(domain.sequences.select(times.get(-1) == times.get(-2)).to_series())
 
 
 def _places(domain: Domain) -> pl.DataFrame:

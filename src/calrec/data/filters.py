@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +14,10 @@ from calrec.data.splits import SHORTEST
 from calrec.errors import DataError
 from calrec.settings import Settings
 
+Ties = Literal["item_id", "source_order", "hash"]
+
+_TIES_SEED = b"calrec ties 0"
+
 
 class FilterSettings(Settings):
     """What is kept, and in which order.
@@ -22,7 +27,8 @@ class FilterSettings(Settings):
         identical_texts: ``merge`` makes items that read the same one item, under the first of their ids; ``keep``
             leaves them apart, as published splits do.
         ties: order of a user's interactions with equal timestamps: by the item's id as the source has it (numbers
-            as numbers), which does not depend on the order of the rows, or ``source_order``.
+            as numbers), which does not depend on the order of the rows; as in the ``source_order``; or by a ``hash`` of
+            user and item, which follows neither the rows nor the ids.
         k_core: users and items with fewer interactions are dropped until none is left; 0 and 1 switch it off.
         min_length: users with fewer items are dropped.
         catalogue: ``all`` items of the source can be recommended, or only those ``bought`` in the domain.
@@ -31,7 +37,7 @@ class FilterSettings(Settings):
 
     drop_consecutive: bool = True
     identical_texts: Literal["keep", "merge"] = "keep"
-    ties: Literal["item_id", "source_order"] = "item_id"
+    ties: Ties = "item_id"
     k_core: int = Field(default=0, ge=0)
     min_length: int = Field(default=SHORTEST, ge=SHORTEST)
     catalogue: Literal["all", "bought"] = "all"
@@ -53,7 +59,7 @@ class Frames:
 
     Attributes:
         items: ``item_id`` and attribute columns, all str, no id twice.
-        interactions: ``user_id``, ``item_id`` (str), ``timestamp`` (float).
+        interactions: ``user_id``, ``item_id`` (str), ``timestamp`` and, where there are ratings, ``rating``.
     """
 
     items: pl.DataFrame
@@ -69,7 +75,7 @@ class Frames:
 
 
 def apply_filters(
-    frames: Frames, settings: FilterSettings, text_attributes: Sequence[str]
+    frames: Frames, settings: FilterSettings, text_attributes: Sequence[str], min_rating: float | None = None
 ) -> tuple[Frames, tuple[StepCount, ...]]:
     """All steps in their order.
 
@@ -77,6 +83,7 @@ def apply_filters(
         frames: what the source has, interactions in the source's order.
         settings: what to do.
         text_attributes: the columns of the items that make their text.
+        min_rating: the lowest rating that counts; None: all do.
 
     Returns:
         Frames whose interactions are sorted by user and time, and the counts before and after every step.
@@ -90,6 +97,8 @@ def apply_filters(
         counts.append(result.count(step))
         return result
 
+    if min_rating is not None:
+        frames = done(f"rated {min_rating:g} or more", drop_low_rated(frames, min_rating))
     frames = done("unknown items", drop_unknown(frames, settings.unknown_items))
     frames = done("items without a title", drop_untitled(frames))
     frames = sort_by_time(frames, settings.ties)
@@ -108,16 +117,48 @@ def apply_filters(
     return frames, tuple(counts)
 
 
+def drop_low_rated(frames: Frames, min_rating: float) -> Frames:
+    """Interactions with a rating below the lowest that counts go."""
+    return replace(frames, interactions=frames.interactions.filter(pl.col("rating") >= min_rating))
+
+
 def drop_unknown(frames: Frames, rule: Literal["error", "drop"]) -> Frames:
     """Interactions without an item are an error that names the first of them, or are dropped."""
-    unknown = frames.interactions.join(frames.items, on="item_id", how="anti", maintain_order="left")
-    if rule == "error" and unknown.height:
+    known = _of_items(frames.interactions, frames.items)
+    missing = frames.interactions.height - known.height
+    if missing and (rule == "error" or known.is_empty()):
+        unknown = frames.interactions.join(frames.items, on="item_id", how="anti", maintain_order="left")
         first = unknown.row(0, named=True)
+        fix = "add the items, or drop the interactions with --unknown-items drop"
+        if known.is_empty():
+            fix = f"no interaction's item is; the items' ids are such as {frames.items['item_id'].head(1).to_list()}"
+            fix += ": give the column that has the same ids, with --item-column or --items-item-column"
         raise DataError(
             f"user {first['user_id']!r} has item {first['item_id']!r}, which is not among the items (interactions "
-            f"like this: {unknown.height}): add the items, or drop the interactions with --unknown-items drop"
+            f"like this: {missing}): {_written_otherwise(unknown['item_id'], frames.items['item_id']) or fix}"
         )
-    return replace(frames, interactions=_of_items(frames.interactions, frames.items))
+    return replace(frames, interactions=known)
+
+
+_SPELLINGS: tuple[Callable[[pl.Expr], pl.Expr], ...] = (
+    lambda ids: ids.str.replace(r"\.0+$", ""),
+    lambda ids: ids.str.replace(r"^0+(.)", "$1"),
+    lambda ids: ids.str.to_lowercase(),
+    lambda ids: ids.str.to_lowercase().str.replace_all(r"[^\pL\pN]", ""),
+)
+
+
+def _written_otherwise(unknown: pl.Series, known: pl.Series) -> str | None:
+    """How to name the same item in both files, where its id is written in two ways."""
+    asked, there = pl.DataFrame({"asked": unknown.unique(maintain_order=True)}), pl.DataFrame({"there": known})
+    for spelling in _SPELLINGS:
+        found = asked.with_columns(key=spelling(pl.col("asked"))).join(
+            there.with_columns(key=spelling(pl.col("there"))), on="key", maintain_order="left"
+        )
+        if found.height:
+            first = found.row(0, named=True)
+            return f"an item is {first['asked']!r} here and {first['there']!r} there: write it alike in both files"
+    return None
 
 
 def drop_untitled(frames: Frames) -> Frames:
@@ -126,14 +167,31 @@ def drop_untitled(frames: Frames) -> Frames:
     return Frames(items, _of_items(frames.interactions, items))
 
 
-def sort_by_time(frames: Frames, ties: Literal["item_id", "source_order"]) -> Frames:
+def sort_by_time(frames: Frames, ties: Ties) -> Frames:
     """Interactions by user and time; equal times by the named rule."""
     keys = ["user_id", "timestamp"]
     if ties == "source_order":
         return replace(frames, interactions=frames.interactions.sort(keys, maintain_order=True))
+    if ties == "hash":
+        return replace(frames, interactions=_in_hashed_order(frames.interactions))
     # Shorter ids first, so that ids that are numbers come in the order of the numbers.
     by_id = [pl.col("item_id").str.len_bytes(), pl.col("item_id")]
     return replace(frames, interactions=frames.interactions.sort(*keys, *by_id))
+
+
+def _in_hashed_order(interactions: pl.DataFrame) -> pl.DataFrame:
+    """By user and time; equal times by the first bytes of SHA-256 of a seed, the user and the item."""
+
+    def digest(row: dict[str, str]) -> bytes:
+        text = f"{row['user_id']}\x1f{row['item_id']}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(_TIES_SEED + text).digest()[:8]
+
+    place = pl.struct("user_id", "item_id").map_elements(digest, return_dtype=pl.Binary)
+    tied = pl.struct("user_id", "timestamp").is_duplicated()
+    keyed = pl.concat(
+        [interactions.filter(~tied).with_columns(key=pl.lit(b"")), interactions.filter(tied).with_columns(key=place)]
+    )
+    return keyed.sort("user_id", "timestamp", "key", "item_id").drop("key")
 
 
 def merge_identical(frames: Frames, text_attributes: Sequence[str]) -> Frames:
@@ -188,6 +246,8 @@ def _bought(items: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
 def _nobody_left(counts: Sequence[StepCount]) -> str:
     emptied = next(count for count in counts if not count.interactions)
     source = counts[0]
+    if emptied.step.startswith("rated"):
+        return f"nothing is {emptied.step}: lower --min-rating"
     if emptied is source:
         return "there are no interactions: give a file that has some"
     return (

@@ -35,8 +35,12 @@ def prepare(
         DataError: the source cannot be read, nobody is left, or ``out`` holds something else.
     """
     require_domain_or_nothing(Path(out))
+    options, settings = options or SourceOptions(), settings or {}
     source = open_source(spec, options)
-    domain = build_domain(source, _settings({**source.defaults, **(settings or {})}), Path(out))
+    wanted = _settings({**source.defaults, **settings})
+    if settings.get("catalogue") == "all" and wanted.k_core > 1:
+        raise ConfigError("--catalogue all: --k-core leaves items out: drop one of the two options")
+    domain = build_domain(source, wanted, Path(out), options.min_rating)
     save(domain, replace)
     return domain
 
@@ -49,15 +53,25 @@ def _settings(values: Mapping[str, object]) -> FilterSettings:
         raise ConfigError(f"filters: {'; '.join(faults)}") from None
 
 
-def build_domain(source: Source, settings: FilterSettings, path: Path) -> Domain:
+def build_domain(source: Source, settings: FilterSettings, path: Path, min_rating: float | None = None) -> Domain:
     """Filter a source's frames; nothing is written.
+
+    Args:
+        source: what was read.
+        settings: of the filters.
+        path: the domain's folder.
+        min_rating: the lowest rating that counts; None: all do.
 
     Raises:
         DataError: an interaction with an unknown item, or nobody left; the source and its files are named.
     """
     raw = Frames(source.items, source.interactions)
+    ratings = _ratings(source.interactions)
+    if min_rating is not None and not ratings:
+        raise DataError(f"{source.name} ({', '.join(source.files)}): no column of ratings for --min-rating: "
+                        "name it with --rating-column")  # fmt: skip
     try:
-        frames, counts = apply_filters(raw, settings, source.text_attributes)
+        frames, counts = apply_filters(raw, settings, source.text_attributes, min_rating)
     except DataError as error:
         skipped = f"; bad lines skipped: {source.skipped_lines}" if source.skipped_lines else ""
         raise DataError(f"{source.name} ({', '.join(source.files)}): {error}{skipped}") from None
@@ -75,6 +89,16 @@ def build_domain(source: Source, settings: FilterSettings, path: Path) -> Domain
         attributes=tuple(name for name in items.columns if name != "item_id"),
         text_attributes=tuple(source.text_attributes),
         skipped_lines=source.skipped_lines,
+        missing_rows=source.missing_rows,
+        ordered=source.ordered,
+        ratings=ratings,
+        min_rating=min_rating,
         counts=counts,
     )
     return Domain(path, items, sequences, manifest)
+
+
+def _ratings(interactions: pl.DataFrame) -> tuple[float, float] | None:
+    """The lowest and the highest rating."""
+    known = interactions["rating"].drop_nulls() if "rating" in interactions.columns else pl.Series([])
+    return (float(known.min()), float(known.max())) if len(known) else None  # type: ignore[arg-type]

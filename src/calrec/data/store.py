@@ -37,6 +37,10 @@ class Manifest(Settings):
         attributes: columns of the items.
         text_attributes: those that make an item's text, by which items count as identical.
         skipped_lines: lines that could not be read and were skipped on demand.
+        missing_rows: rows without a user, an item or a time that were left out on demand.
+        ordered: whether the times only number each user's interactions.
+        ratings: the lowest and the highest rating of the source, where it has ratings.
+        min_rating: the lowest rating that counts; None: all do.
         counts: what was left after every step.
     """
 
@@ -49,6 +53,10 @@ class Manifest(Settings):
     attributes: tuple[str, ...]
     text_attributes: tuple[str, ...]
     skipped_lines: int = 0
+    missing_rows: int = 0
+    ordered: bool = False
+    ratings: tuple[float, float] | None = None
+    min_rating: float | None = None
     counts: tuple[StepCount, ...]
 
 
@@ -59,7 +67,8 @@ class Domain:
     Attributes:
         path: the folder.
         items: ``item_id`` and attribute columns (str, empty where unknown; ``title`` is always there), by item_id.
-        sequences: ``user_id``, ``item_ids`` (list of str, oldest first), ``timestamps`` (list of float), by user_id.
+        sequences: ``user_id``, ``item_ids`` (list of str, oldest first), ``timestamps`` (list of int or float), by
+            user_id.
         manifest: where it comes from.
     """
 

@@ -38,7 +38,7 @@ def test_2018(amazon):
     assert source.items.row(0, named=True) == {
         "item_id": "B0", "title": "A pen", "category": "Pens", "brand": "Acme", "price": "$1.50"
     }  # fmt: skip
-    assert source.interactions.rows()[:2] == [("u0", "B0", 10.0), ("u0", "B1", 11.0)]
+    assert source.interactions.drop("rating").rows()[:2] == [("u0", "B0", 10.0), ("u0", "B1", 11.0)]
     assert source.text_attributes == ("title", "category", "brand", "price")
 
 
@@ -96,6 +96,29 @@ def test_metadata_of_something_else(amazon):
     (folder / "meta_Office.json").write_text('{"name": "pen"}\n')
     with pytest.raises(DataError, match=r"meta_Office.json: the first record has neither 'asin' nor 'parent_asin'"):
         open_source(folder)
+
+
+def test_metadata_of_another_year_than_the_reviews(amazon, write_lines):
+    described = [{"parent_asin": f"B{n}", "title": "A", "main_category": "Office", "categories": []} for n in range(2)]
+    folder = amazon("Office_5.json", "meta_Office.json", [product(f"B{n}") for n in range(2)])
+    write_lines("meta_Office.json", described)
+    source = open_source(folder)
+    assert source.form == "amazon-2023"
+    assert source.interactions["item_id"].to_list() == source.items["item_id"].to_list() * 2
+    write_lines("meta_Office.json", [product("B0")])
+    review = {"user_id": "u", "asin": "B0", "parent_asin": "B9", "timestamp": 1, "rating": 4.0}
+    write_lines("Office_5.json", [review])
+    source = open_source(folder)
+    assert source.form == "amazon-2018"
+    assert source.interactions.rows() == [("u", "B0", 1.0, 4.0)]
+
+
+def test_literals_of_python_2(amazon):
+    folder = amazon(
+        "reviews_Office_5.json", "meta_2014.json", [{"asin": "B1", "title": "Bob's", "categories": [["Pens"]]}]
+    )
+    (folder / "meta_2014.json").write_text("{u'asin': u'B1', u'title': u\"Bob's\", u'categories': [[u'Pens']]}\n")
+    assert items_of(folder)["B1"]["title"] == "Bob's"
 
 
 def test_a_missing_field_is_named(amazon, write_lines):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from calrec.data.prepare import prepare
-from calrec.data.sources import open_source
+from calrec.data.sources import SourceOptions, open_source
 from calrec.errors import DataError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -27,7 +27,7 @@ def test_names_and_types(folder):
     assert (source.name, source.form) == ("films", "atomic")
     assert source.items.columns == ["item_id", "title", "category", "year"]
     assert source.items.rows() == [("1", 'Say "Hi" & go', "Drama", "1995"), ("2", "", "", "")]
-    assert source.interactions.rows() == [("u", "1", 3.0), ("u", "2", 1.5)]
+    assert source.interactions.rows() == [("u", "1", 3.0, 5.0), ("u", "2", 1.5, 4.0)]
     assert set(source.files) == {"films.inter", "films.item"}
     assert source.text_attributes == ("title", "category")
 
@@ -50,8 +50,12 @@ def test_gzipped(folder):
         ("films.item", ITEM.replace("movie_title", "label"), r"films.item has no column 'title'"),
         ("films.inter", INTER.replace("1.5", "noon"), r"films.inter: row 2: timestamp is 'noon'"),
         ("films.inter", INTER.replace("u\t2", "\t2"), r"films.inter: row 2: user_id is empty"),
-        ("films.inter", INTER + "u\t1\t5\t3\t4\t5\n", r"films.inter cannot be read: .*: mend the file"),
-        ("films.item", "", r"films.item cannot be read: empty"),
+        (
+            "films.inter",
+            INTER + "u\t1\t5\t3\t4\t5\n",
+            r"films.inter: line 4 has 6 fields, and the first line names 4: take",
+        ),
+        ("films.item", "", r"films.item is empty: give a file that has rows"),
         ("films.item", ITEM + "\tnameless\t\t\n", r"films.item: 1 items have no id"),
     ],
 )
@@ -60,6 +64,41 @@ def test_what_is_wrong_is_named(folder, name, text, message):
     with pytest.raises(DataError, match=message) as error:
         open_source(folder)
     assert "\n" not in str(error.value)
+
+
+def test_other_names_and_separators(folder):
+    """The options that RecBole's own settings stand for; each is named where it is needed."""
+    (folder / "films.inter").write_text(INTER.replace("user_id", "session_id").replace("\t", ","))
+    (folder / "films.item").write_text(
+        ITEM.replace("movie_title", "label").replace("item_id", "film").replace("\t", ",")
+    )
+    given = {}
+    for message, fix in (
+        (r"films.inter: its columns stand between ',': add --separator ','", {"separator": ","}),
+        (r"films.inter has no column 'user_id' .*: name it with --user-column", {"user_column": "session_id"}),
+        (r"films.item has no column 'item_id', 'title' .* --items-item-column, --title-column",
+         {"items_item_column": "film", "title_column": "label"}),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            open_source(folder, SourceOptions(**given))
+        given |= fix
+    source = open_source(folder, SourceOptions(**given))
+    assert source.interactions["user_id"].to_list() == ["u", "u"]
+    assert source.items["title"].to_list() == ['Say "Hi" & go', ""]
+    assert source.items.columns == ["item_id", "title", "category", "year"]
+
+
+def test_a_split_made_beforehand_is_joined_where_its_files_are_named(folder):
+    header, *rows = INTER.splitlines(keepends=True)
+    (folder / "films.inter").unlink()
+    for part, row in zip(("train", "test"), rows, strict=True):
+        (folder / f"films.{part}.inter").write_text(header + row)
+    with pytest.raises(
+        DataError, match=r"found films.test.inter, films.train.inter for the interactions, .*: name those"
+    ):
+        open_source(folder)
+    source = open_source([folder / "films.train.inter", folder / "films.test.inter"])
+    assert source.interactions["item_id"].to_list() == ["1", "2"]
 
 
 def test_broken_gzip(folder):

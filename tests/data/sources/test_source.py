@@ -17,6 +17,8 @@ def cleaned(text):
         (" a\r\n\tb\x00c\u2028d\x85e ", "a b c d e"),
         ("Tom &amp; Jerry&#39;s &lt;3&#10;more", "Tom & Jerry's <3 more"),
         ("fish & chips", "fish & chips"),
+        ("Tom &amp;amp; Jerry&amp;#39;s", "Tom & Jerry's"),
+        ("&amp;lt;3 &amp;copy", "<3 &copy"),
     ],
 )
 def test_text_is_cleaned(raw, clean):

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from calrec.data.sources.files import bare_name, file_hash
-from calrec.data.sources.lines import Schema, first_record, read_lines
+from calrec.data.sources.lines import Record, Schema, first_record, read_lines
+from calrec.data.sources.options import SourceOptions
 from calrec.data.sources.source import Source, clean_interactions, clean_items, paper_attributes
 from calrec.errors import DataError
 
@@ -16,33 +17,45 @@ _PRICE = r"^\$\d[\d,]*(\.\d+)?( - \$\d[\d,]*(\.\d+)?)?$"
 _LONGEST_LEVEL = 50
 
 
-def read_amazon(reviews: Path, metadata: Path, skip_bad_lines: bool = False) -> Source:
-    """Read a category; the year is told by the names of the fields.
+def read_amazon(reviews: Path, metadata: Path, options: SourceOptions | None = None) -> Source:
+    """Read a category; the names of the fields say of which year each file is.
 
     Raises:
         DataError: a file or a line of it cannot be read, or a field is missing.
     """
-    year = _year(reviews, metadata)
-    user, item, time = (
-        ("user_id", "parent_asin", "timestamp") if year == "2023" else ("reviewerID", "asin", "unixReviewTime")
-    )
-    bought, bad_reviews = read_lines(
-        reviews, {user: pl.String(), item: pl.String(), time: pl.Float64()}, [user, item, time], skip_bad_lines
-    )
-    described, bad_items = read_lines(metadata, {item: pl.String(), **_FIELDS[year]}, [item], skip_bad_lines)
+    options = options or SourceOptions()
+    skip = options.skip_bad_lines
+    year, review = _year(first_record(metadata, skip), metadata), first_record(reviews, skip)
+    item = "parent_asin" if year == "2023" else "asin"
+    own = _REVIEWS if "user_id" in review or "parent_asin" in review else _OLD_REVIEWS
+    if own is _REVIEWS and year != "2023" and "asin" in review:
+        # Before 2023 metadata list each variant of a product by itself.
+        own = {**own, "item_id": "asin"}
+    schema = {name: pl.Float64() if column in ("timestamp", "rating") else pl.String() for column, name in own.items()}
+    required = [own[column] for column in ("user_id", "item_id", "timestamp")]
+    bought, bad_reviews = read_lines(reviews, schema, required, skip)
+    described, bad_items = read_lines(metadata, {item: pl.String(), **_FIELDS[year]}, [item], skip)
     items = clean_items(described.select(pl.col(item).alias("item_id"), *_attributes(year)), metadata)
+    interactions, missing = clean_interactions(
+        bought.rename({name: column for column, name in own.items()}), reviews, options, own
+    )
     return Source(
         name=bare_name(reviews).removesuffix("_5").removeprefix("reviews_"),
         form=f"amazon-{year}",
         items=items,
-        interactions=clean_interactions(bought.rename({user: "user_id", item: "item_id", time: "timestamp"}), reviews),
+        interactions=interactions,
         files={path.name: file_hash(path) for path in (reviews, metadata)},
         text_attributes=paper_attributes(items),
         # The metadata list whatever the shop has, most of it never reviewed.
         defaults={"catalogue": "bought"},
         skipped_lines=bad_reviews + bad_items,
+        missing_rows=missing,
     )
 
+
+_OLD_REVIEWS = {"user_id": "reviewerID", "item_id": "asin", "timestamp": "unixReviewTime", "rating": "overall"}
+_REVIEWS = {"user_id": "user_id", "item_id": "parent_asin", "timestamp": "timestamp", "rating": "rating"}
+"""What reviews call the columns until 2018, and in 2023."""
 
 _FIELDS: dict[str, Schema] = {
     "2014": {"title": pl.String(), "categories": pl.List(_TEXTS), "brand": pl.String(), "price": pl.String()},
@@ -54,8 +67,7 @@ _FIELDS: dict[str, Schema] = {
 }  # fmt: skip
 
 
-def _year(reviews: Path, metadata: Path) -> str:
-    record = first_record(metadata)
+def _year(record: Record, metadata: Path) -> str:
     if "parent_asin" in record:
         return "2023"
     if "asin" not in record:

@@ -37,7 +37,7 @@ def read_journey(department: str) -> Source:
         name=department,
         form="journey",
         items=items,
-        interactions=clean_interactions(lines, lines_file),
+        interactions=clean_interactions(lines, lines_file)[0],
         files={path.name: file_hash(path) for path in (products_file, lines_file)},
         text_attributes=("title", "category", "size", "brand"),
         # Products differ only in what is not told (flavour, maker), and households buy few things of a department.

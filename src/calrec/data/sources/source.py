@@ -4,59 +4,26 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
-from pydantic import Field, field_validator
 
+from calrec.data.sources.column import Column, column_of
+from calrec.data.sources.ids import MISSING, plain_column, read_ids
+from calrec.data.sources.options import SourceOptions
+from calrec.data.sources.times import read_times
 from calrec.errors import DataError
-from calrec.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 PAPER_ATTRIBUTES = ("title", "category", "brand", "price")
 """The attributes of the paper's item text."""
 
-_DATES = (
-    *("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z"),
-    *("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M%#z", "%Y-%m-%d"),
-)
-
-_SEPARATORS = (",", ";", "\t", "|", ":", " ", "^", "~")
-_FORMS = "a number, 2024-05-01 or 2024-05-01 12:30:00, with or without +02:00"
-
-
-class SourceOptions(Settings):
-    """How to read, where the source leaves a choice.
-
-    Attributes:
-        items: the file of the items, where the source's own name does not tell.
-        user_column: name of the users' column of a table.
-        item_column: name of the items' column of a table, in both files.
-        time_column: name of the times' column of a table.
-        title_column: name of the titles' column of a table.
-        separator: between the columns of a CSV, one character.
-        name: of the domain, where the source's own name will not do.
-        skip_bad_lines: skip and count the JSON lines that cannot be read.
-    """
-
-    items: Path | None = None
-    user_column: str = "user_id"
-    item_column: str = "item_id"
-    time_column: str = "timestamp"
-    title_column: str = "title"
-    separator: str = ","
-    name: str | None = Field(default=None, min_length=1)
-    skip_bad_lines: bool = False
-
-    @field_validator("separator")
-    @classmethod
-    def _separates(cls, separator: str) -> str:
-        if separator not in _SEPARATORS:
-            raise ValueError(f"columns can stand between {', '.join(map(repr, _SEPARATORS))}")
-        return separator
+_ENTITY = re.compile(r"&(#\d+|#[xX][\da-fA-F]+|[A-Za-z][A-Za-z\d]*);")
+_ADD = "add it, or leave such rows out with --drop-missing"
 
 
 @dataclass(frozen=True)
@@ -67,11 +34,14 @@ class Source:
         name: of the domain.
         form: of the source, e.g. ``amazon-2018``.
         items: ``item_id`` and attribute columns, all str, empty where unknown; ``title`` is always there.
-        interactions: ``user_id``, ``item_id`` (str) and ``timestamp`` (float), in the source's order.
+        interactions: ``user_id``, ``item_id`` (str), ``timestamp`` (whole or float) and, where there are ratings,
+            ``rating`` (float), in the source's order.
         files: name -> SHA-256 of every file that was read.
         text_attributes: the columns that make an item's text.
         defaults: filter settings in which this source differs from the general defaults.
         skipped_lines: how many bad lines were skipped.
+        missing_rows: how many rows without a user, an item or a time were left out.
+        ordered: whether the times only number each user's rows.
     """
 
     name: str
@@ -82,6 +52,8 @@ class Source:
     text_attributes: Sequence[str]
     defaults: Mapping[str, object] = field(default_factory=dict)
     skipped_lines: int = 0
+    missing_rows: int = 0
+    ordered: bool = False
 
 
 def paper_attributes(items: pl.DataFrame) -> tuple[str, ...]:
@@ -89,20 +61,40 @@ def paper_attributes(items: pl.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in PAPER_ATTRIBUTES if name in items.columns)
 
 
-def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
+def clean_items(items: pl.DataFrame, path: Path, own_name: str = "item_id", drop_missing: bool = False) -> pl.DataFrame:
     """``item_id`` and attributes as clean str, each id once, in the order of the ids.
 
     Of several rows with one id one counts, the one whose attributes come last in the alphabet, the first that differs
     deciding: so it does not depend on the order of the rows. A warning says how many there were.
 
+    Args:
+        items: as they were read. path: from there.
+        own_name: what the file calls the ids.
+        drop_missing: leave out rows without an id.
+
     Raises:
-        DataError: an item without an id.
+        DataError: an item without an id, or ids or titles of a type that cannot be one.
     """
-    missing = items["item_id"].null_count()
-    if missing:
-        raise DataError(f"{path}: {missing} items have no id: give each an id, or leave it out")
-    attributes = [name for name in items.columns if name != "item_id"]
-    items = items.select(pl.col("item_id").cast(pl.String), *(clean_text(pl.col(name)) for name in attributes))
+    ids = read_ids(column_of(items, "item_id", path, own_name))
+    if ids.null_count() and not drop_missing:
+        row = int(ids.is_null().arg_true()[0]) + 1
+        raise DataError(f"{path}: {ids.null_count()} items have no id, the first in row {row} ({own_name}): {_ADD}")
+    texts, others = {}, []
+    for name in items.columns:
+        if name == "item_id":
+            continue
+        text = _as_text(items[name])
+        if text is None:
+            others.append(f"{name} ({items[name].dtype})")
+        else:
+            texts[name] = text
+    if "title" not in texts:
+        raise DataError(f"{path}: the titles are no texts but {', '.join(others)}: write them as text")
+    if others:
+        logger.warning("%s: left out, for they are no texts: %s", path, ", ".join(others))
+    attributes = list(texts)
+    items = pl.DataFrame({"item_id": ids, **texts}).filter(pl.col("item_id").is_not_null())
+    items = items.with_columns(clean_text(pl.col(name)) for name in attributes)
     in_order = items.sort(["item_id", *attributes], descending=[False, *(True for _ in attributes)])
     single = in_order.unique("item_id", keep="first", maintain_order=True)
     if len(single) < len(items):
@@ -110,54 +102,88 @@ def clean_items(items: pl.DataFrame, path: Path) -> pl.DataFrame:
     return single
 
 
+def _as_text(column: pl.Series) -> pl.Series | None:
+    """A column as str, lists of texts joined; None where its values are no text."""
+    column = plain_column(column)
+    kind = column.dtype
+    if isinstance(kind, pl.List | pl.Array):
+        if kind.inner not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+            return None
+        column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(", ")
+    elif kind.is_nested() or kind in (pl.Binary, pl.Duration, pl.Time, pl.Object):
+        return None
+    text: pl.Series = (column.fill_nan(None) if kind.is_float() else column).cast(pl.String)
+    return text
+
+
 def clean_text(column: pl.Expr) -> pl.Expr:
     """One line of text: HTML entities unescaped, runs of white space and control characters made one blank."""
-    unescaped = column.cast(pl.String).fill_null("").map_elements(html.unescape, return_dtype=pl.String)
+    unescaped = column.cast(pl.String).fill_null("").map_elements(unescape, return_dtype=pl.String)
     return unescaped.str.replace_all(r"[\s\p{Cc}]+", " ").str.strip_chars()
 
 
+def unescape(text: str) -> str:
+    """Without HTML's entities, also where they were escaped twice: ``&amp;amp;`` -> ``&``."""
+    once = html.unescape(text)
+    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), once)
+
+
 def clean_interactions(
-    interactions: pl.DataFrame, path: Path, columns: Mapping[str, str] | None = None
-) -> pl.DataFrame:
-    """``user_id``, ``item_id`` and ``timestamp`` in their types; datetimes become seconds since 1970.
+    interactions: pl.DataFrame,
+    path: Path,
+    options: SourceOptions | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[pl.DataFrame, int]:
+    """``user_id``, ``item_id``, ``timestamp`` and ``rating`` (where there is one) in their types.
 
     Args:
         interactions: as they were read. path: from there.
-        columns: the file's own names of the three, where they are others.
+        options: how to read them.
+        columns: the file's own names of the columns, where they are others.
+
+    Returns:
+        The rows in their order, and how many were left out because a value is missing.
 
     Raises:
-        DataError: a value is missing or is no time; the row is named, counted from 1 without the header.
+        DataError: a value is missing, or is not what it should be; the row is named, counted from 1 without the header.
     """
-    frame = interactions.select(
-        pl.col("user_id").cast(pl.String),
-        pl.col("item_id").cast(pl.String),
-        _seconds(interactions["timestamp"]).alias("timestamp"),
-    )
-    for name in frame.columns:
-        bad = frame[name].is_null()
-        if bad.any():
-            row = bad.arg_max() or 0
-            value, column = interactions[name][row], (columns or {}).get(name, name)
-            said = "empty" if value is None else repr(value)
-            forms = f"write it as {_FORMS}" if name == "timestamp" and value is not None else "mend or remove it"
-            raise DataError(f"{path}: row {row + 1}: {column} is {said}: {forms} ({bad.sum()} such rows)")
-    return frame
+    options = options or SourceOptions()
+    found = {name: column_of(interactions, name, path, (columns or {}).get(name)) for name in interactions.columns}
+    values = {name: read_ids(found[name]) for name in ("user_id", "item_id")}
+    if not options.ordered:
+        values["timestamp"] = _given(found["timestamp"].values)
+    complete = pl.DataFrame(values).select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+    if not options.drop_missing:
+        for name in values:
+            found[name].require(values[name].is_not_null(), f"no {_WHAT[name]}: {_ADD}")
+    frame = pl.DataFrame(values).filter(complete)
+    if options.ordered:
+        frame = frame.with_columns(timestamp=pl.int_range(pl.len()).over("user_id"))
+    else:
+        times = replace(found["timestamp"], values=values["timestamp"]).where(complete)
+        frame = frame.with_columns(timestamp=read_times(times, options.time_format))
+    if "rating" in found:
+        frame = frame.with_columns(rating=_ratings(found["rating"].where(complete), options.min_rating))
+    return frame, int((~complete).sum())
 
 
-def _seconds(times: pl.Series) -> pl.Series:
-    """Numbers as they are, dates and their texts (ISO 8601) as seconds since 1970; null where a value is neither."""
-    if times.dtype.is_temporal():
-        return _epoch(times.cast(pl.Datetime("us")))
-    numbers: pl.Series = times.cast(pl.Float64, strict=False).fill_nan(None)
-    if times.dtype != pl.String:
-        return numbers
-    iso = times.str.replace("T", " ", literal=True).str.strip_suffix("Z")
-    forms = [_epoch(iso.str.to_datetime(form, time_unit="us", strict=False)) for form in _DATES]
-    dates: pl.Series = pl.select(pl.coalesce(*forms)).to_series()
-    # Numbers or dates, what makes sense of more values, so that what it cannot read is what is wrong.
-    return numbers if numbers.null_count() <= dates.null_count() else dates
+_WHAT = {"user_id": "user is named", "item_id": "item is named", "timestamp": "time is given"}
 
 
-def _epoch(times: pl.Series) -> pl.Series:
-    seconds: pl.Series = times.dt.epoch("us").cast(pl.Float64) / 1e6
-    return seconds
+def _given(times: pl.Series) -> pl.Series:
+    """Times as they are written, null where there is none."""
+    times = plain_column(times)
+    if times.dtype == pl.String:
+        return times.set(times.str.strip_chars().is_in(MISSING), None)
+    return times.fill_nan(None) if times.dtype.is_float() else times
+
+
+def _ratings(column: Column, needed: float | None) -> pl.Series:
+    """Ratings as numbers; where they decide, each must be one."""
+    values = plain_column(column.values)
+    if values.dtype.is_nested() or values.dtype.is_temporal():
+        values = pl.Series([None] * len(values), dtype=pl.Float64)
+    numbers: pl.Series = values.cast(pl.Float64, strict=False)
+    if needed is not None:
+        column.require(numbers.is_finite(), "--min-rating needs a number in every row")
+    return numbers
