@@ -27,7 +27,7 @@ from calrec.training.alignment import Alignment
 from calrec.training.batches import Collator, TokenBudgetBatches
 from calrec.training.config import StageTwo, TrainingPlan
 from calrec.training.progress import TermsBar
-from calrec.training.stages import StageData, stage_batches
+from calrec.training.stages import StageData, stage_batches, stage_collator
 from calrec.training.trainer import CalrecTrainer, training_arguments
 from harness import ROUNDS
 
@@ -191,13 +191,7 @@ class Ours:
 
 def collator_of(data: StageData, plan: TrainingPlan, trunk: Any = None) -> Collator:
     """As a stage makes it."""
-    return Collator(
-        data.texts,
-        pad_id=0,
-        target_tower=plan.objective.contrasts,
-        item_labels=plan.objective.item_weight > 0,
-        trunk=trunk,
-    )
+    return stage_collator(plan, data, shared_rows=True, trunk=trunk)
 
 
 def require_equal(ours: dict[str, float], peer: dict[str, float], names: Sequence[str], tolerance: float) -> str:

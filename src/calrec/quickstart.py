@@ -30,7 +30,7 @@ SOURCES = ("beam", *BASELINES)
 
 @dataclass(frozen=True)
 class Quickstart:
-    """What a quickstart leaves: the target domain, the recommender that joins the trained model and the baselines, and
+    """Everything a quickstart leaves: the target domain, the recommender that joins the trained model and the baselines, and
     all results, the recommender's last.
     """
 

@@ -70,7 +70,8 @@ def assert_same_training(one, two):
         logs = [json.loads((run / stage / "history.json").read_text()) for run in (one, two)]
         assert [entry["step"] for entry in logs[0]] == [entry["step"] for entry in logs[1]]
         for alone, shared in zip(*logs, strict=True):
-            for name in {"loss", "grad_norm", "nig", "tt", "ut", "item", "eval_loss", "eval_tt", "epoch"} & set(alone):
+            names = {"loss", "grad_norm", "nig", "catalogue", "catalogue_item", "tt", "ut", "item", "epoch"}
+            for name in (names | {"eval_loss", "eval_tt", "eval_catalogue"}) & set(alone):
                 assert shared[name] == pytest.approx(alone[name], rel=1e-3), (stage, alone["step"], name)
     assert_same_weights(one, two, atol=2e-3)
 
@@ -91,7 +92,9 @@ def interrupted(run, copy):
     return before
 
 
-def test_two_processes_make_the_updates_of_one(recipe, launched, tmp_path):
+@pytest.mark.parametrize("next_item", [{}, {"next_item": "catalogue", "free_share": 0.3}], ids=["free", "both"])
+def test_two_processes_make_the_updates_of_one(recipe, launched, tmp_path, next_item):
+    recipe["objective"] |= next_item
     one, two = tmp_path / "one", tmp_path / "two"
     finished = launched(TORCHRUN, two, [str(Path(__file__).with_name("late_second.py"))])
     assert finished.returncode == 0, finished.stderr[-3000:]

@@ -82,7 +82,7 @@ def recommend(
 
 
 def filter_of(allow: Sequence[str] | None, exclude: Sequence[str] | None, where: Sequence[str] | None) -> Filter | None:
-    """What the options allow; None without any.
+    """Make a filter of the options; None without any.
 
     Raises:
         ConfigError: ``where`` without an equals sign.

@@ -139,7 +139,7 @@ def catalogue_log_probs(
         return in_batches(batches, log_probs_of, progress)
 
 
-# Of a user who is through: nothing is looked for.
+# Wanted of a user who is through.
 _NOTHING: Mask = np.zeros(0, dtype=bool)
 
 
@@ -229,7 +229,7 @@ class _Search:
         self._whole = None if normalised_over is None else self._below(normalised_over)
 
     def run(self, wanted: Sequence[Mask | None], width: int | None = None) -> _Found:
-        """What leads to wanted items, all of it or a beam of some width; the forest is as before afterwards."""
+        """Find wanted items, all of them or by a beam of some width; the forest is as before afterwards."""
         tree, below, before = self._tree, self._below(wanted), self._forest.filled.copy()
         users = np.flatnonzero(below[:, -1] > 0)
         zeros = np.zeros_like(users)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 #: Decisions whose logits exist at one time.
@@ -35,7 +36,7 @@ class Choices(NamedTuple):
     nodes: int
 
 
-def catalogue_nll(states: Tensor, weight: Tensor, choices: Choices, smoothing: float = 0.0) -> Tensor:
+def catalogue_nll(states: Tensor, weight: Tensor, choices: Choices) -> Tensor:
     """Sum over decisions of −log softmax over the tokens that the catalogue allows there, at the right one.
 
     Summed over a text's decisions this is −log p(item | history) with p(·) summing to one over the catalogue's texts,
@@ -47,7 +48,6 @@ def catalogue_nll(states: Tensor, weight: Tensor, choices: Choices, smoothing: f
         states: (S, D) that predict tokens; ``choices.place`` names rows.
         weight: (V, D) of the head.
         choices: the decisions.
-        smoothing: share of the target's probability, 0 to below 1, that is spread evenly over the allowed tokens.
 
     Returns:
         A scalar, in nats; 0 without a decision.
@@ -60,11 +60,5 @@ def catalogue_nll(states: Tensor, weight: Tensor, choices: Choices, smoothing: f
     parts = (choices.place, choices.node, choices.label)
     for place, node, label in zip(*(torch.split(part, CHUNK) for part in parts), strict=True):
         logits = (states[place] @ head.T).to(wide)  # (P, U)
-        open_here = allowed[node]
-        log_probs = logits.masked_fill(~open_here, -torch.inf).log_softmax(dim=-1)
-        nll = -log_probs.gather(1, label[:, None])[:, 0]  # (P,)
-        if smoothing:
-            even = -log_probs.masked_fill(~open_here, 0.0).sum(dim=-1) / open_here.sum(dim=-1)
-            nll = (1 - smoothing) * nll + smoothing * even
-        total = total + nll.sum()
+        total = total + F.cross_entropy(logits.masked_fill(~allowed[node], -torch.inf), label, reduction="sum")
     return total

@@ -23,8 +23,6 @@ class ObjectiveSettings(Settings):
             ``catalogue`` is normalised over the catalogue's texts, so that decisions between items are all it learns
             from (`calrec.losses.catalogue_nll`); ``none`` leaves it out, for ablations.
         free_share: with ``next_item: catalogue``, the share of L_NIG in the next item's weight, 0 to below 1.
-        smoothing: with ``next_item: catalogue``, the share of a decision's probability that is spread evenly over the
-            tokens allowed there.
         item_weight: beyond the paper: the weight of the language-modelling loss of the item's own text in the target
             tower's pass; added to the sum, 0 turns it off.
     """
@@ -34,7 +32,6 @@ class ObjectiveSettings(Settings):
     temperature: float = Field(default=0.5, gt=0)
     next_item: Literal["free", "catalogue", "none"] = "free"
     free_share: float = Field(default=0.0, ge=0, lt=1)
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
     item_weight: float = Field(default=0.0, ge=0)
 
     @field_validator("next_item", mode="before")
@@ -45,9 +42,8 @@ class ObjectiveSettings(Settings):
 
     @model_validator(mode="after")
     def _of_the_catalogue_alone(self) -> ObjectiveSettings:
-        named = [name for name in ("free_share", "smoothing") if getattr(self, name)]
-        if named and self.next_item != "catalogue":
-            raise ValueError(f"{named[0]} belongs to next_item: catalogue; here it is {self.next_item}")
+        if self.free_share and self.next_item != "catalogue":
+            raise ValueError(f"free_share belongs to next_item: catalogue; here it is {self.next_item}")
         return self
 
     @model_validator(mode="after")

@@ -124,7 +124,7 @@ class CatalogueIndex:
         return DecisionTree(self.trie)
 
     def facts(self, purchases: Mapping[str, int]) -> ItemFacts:
-        """What a fitted ranking looks at; the first caller's purchases stay those of this index."""
+        """Facts of the items for a fitted ranking; the first caller's purchases stay those of this index."""
         if self._facts is None:
             counts = np.array([purchases.get(item_id, 0) for item_id in self.catalogue.ids])
             self._facts = ItemFacts(self.catalogue, counts)

@@ -98,7 +98,7 @@ class CandidateTable:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """What the features of candidates need of I items, computed once for a catalogue.
+    """Facts of I items that the features of candidates need, computed once for a catalogue.
 
     Attributes:
         catalogue: the items.

@@ -45,7 +45,7 @@ class ConditionalLogit:
         if not len(targets):
             return cls(np.zeros(size), np.zeros(size), np.ones(size))
         means, scales = features.mean(axis=0), features.std(axis=0)
-        # Of a constant feature, only rounding is left.
+        # A constant feature has nothing left but rounding.
         scales[scales <= 1e-9 * np.maximum(1, np.abs(means))] = 1.0
         found = minimize(
             objective,

@@ -60,7 +60,7 @@ class RankerWeights(Settings):
         return self.logit.scores(table.features)
 
     def explain(self, table: CandidateTable, row: int) -> list[Contribution]:
-        """What lifts or lowers one candidate among its user's, the strongest first.
+        """Say what lifts or lowers one candidate among its user's, the strongest first.
 
         The parts add up to the candidate's score less the mean score of the user's candidates.
 

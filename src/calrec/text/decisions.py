@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DecisionPaths:
-    """What leads to each of T texts, one text after the other, its decisions from the first on.
+    """Paths to each of T texts, one text after the other, its decisions from the first on.
 
     Attributes:
         starts: (T + 1,) borders between the texts. nodes: (P,) decisions. edges: (P,) what is chosen at each.

@@ -74,8 +74,7 @@ class Alignment(nn.Module):
         if "nig" in self.settings.weights:
             next_item = linear_nll(autocast_product(states.predicting), head, labels)
         if "catalogue" in self.settings.weights and choices is not None:
-            smoothing = self.settings.smoothing if self.training else 0.0
-            catalogue = catalogue_nll(autocast_product(states.predicting), head, Choices(**choices), smoothing)
+            catalogue = catalogue_nll(autocast_product(states.predicting), head, Choices(**choices))
         if "item" in self.settings.weights and item_labels is not None and states.item_predicting is not None:
             item = linear_nll(autocast_product(states.item_predicting), head, item_labels)
         return PassOutput(next_item, item, vectors, catalogue)

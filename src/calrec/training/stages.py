@@ -233,7 +233,7 @@ def stage_decisions(plan: TrainingPlan, data: StageData) -> list[DomainDecisions
 def stage_collator(
     plan: TrainingPlan, data: StageData, shared_rows: bool, trunk: KnownStates | None = None
 ) -> Collator:
-    """What lays the stage's windows out."""
+    """Make the collator that lays the stage's windows out."""
     return Collator(
         data.texts,
         pad_id=0,

@@ -55,7 +55,7 @@ def read_amazon(reviews: Path, metadata: Path, options: SourceOptions | None = N
 
 _OLD_REVIEWS = {"user_id": "reviewerID", "item_id": "asin", "timestamp": "unixReviewTime", "rating": "overall"}
 _REVIEWS = {"user_id": "user_id", "item_id": "parent_asin", "timestamp": "timestamp", "rating": "rating"}
-"""What reviews call the columns until 2018, and in 2023."""
+"""Names of the reviews' columns until 2018, and in 2023."""
 
 _FIELDS: dict[str, Schema] = {
     "2014": {"title": pl.String(), "categories": pl.List(_TEXTS), "brand": pl.String(), "price": pl.String()},

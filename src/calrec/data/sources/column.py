@@ -30,7 +30,7 @@ class Column:
         return replace(self, values=self.values.filter(mask), rows=self.rows.filter(mask))
 
     def place(self, index: int) -> str:
-        """Where a value stands: ``shop.csv: row 3: user_id``."""
+        """Name the place of a value: ``shop.csv: row 3: user_id``."""
         return f"{self.path}: row {self.rows[index]}: {self.name}"
 
     def require(self, good: pl.Series, fix: str) -> None:

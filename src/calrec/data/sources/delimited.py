@@ -94,7 +94,7 @@ def _without_blank_lines(frame: pl.DataFrame, lines: pl.Series, has_header: bool
 
 
 def _utf8(path: Path, layout: Layout) -> tuple[Path | io.BytesIO, str]:
-    """What polars can read, and what stands between its columns."""
+    """Give contents that polars can read, and the separator of their columns."""
     recoded = layout.encoding not in ("utf-8", "ascii")
     if len(layout.separator) == 1 and not recoded:
         return content(path), layout.separator

@@ -63,7 +63,7 @@ def plain_name(path: Path) -> str:
 
 
 def content(path: Path) -> Path | io.BytesIO:
-    """What polars can read: the file, which it unpacks itself, or the bytes of a zip's one member."""
+    """Give polars the file, which it unpacks itself, or the bytes of a zip's one member."""
     if compression(path) != "zip":
         return path
     with zipfile.ZipFile(path) as archive:

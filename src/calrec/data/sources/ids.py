@@ -13,7 +13,7 @@ from calrec.errors import DataError
 logger = logging.getLogger(__name__)
 
 MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "NaT", "\\N")
-"""What R, pandas, MySQL, Hive and spreadsheets write where a value is missing."""
+"""Marks of R, pandas, MySQL, Hive and spreadsheets for a missing value."""
 
 _EXACT = 2**53
 

@@ -151,7 +151,7 @@ def _read_slowly(path: Path, row: Callable[[Record], Any], skip_bad: bool) -> tu
 
 
 def _entries(path: Path) -> Iterator[tuple[int, bytes | object]]:
-    """What may be records, counted from 1: lines, or the entries of a list."""
+    """Possible records, counted from 1: lines, or the entries of a list."""
     if not is_list(path):
         yield from _numbered(path)
         return

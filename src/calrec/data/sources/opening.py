@@ -79,7 +79,7 @@ def _files(parts: Sequence[str], items: Path | None) -> tuple[list[Path], list[P
 
 
 def _candidate(bought: Sequence[Path]) -> str:
-    """What may be named for the items: one of the files, or the only one, if the titles are in it."""
+    """Files that may be named for the items: one of them, or the only one, if the titles are in it."""
     if len(bought) == 1:
         return f"FILE ({bought[0].name} itself, if the titles are in it)"
     return "FILE" if not bought else f"FILE, one of {_names(bought)}"

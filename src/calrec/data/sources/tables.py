@@ -19,7 +19,7 @@ from calrec.errors import DataError
 logger = logging.getLogger(__name__)
 
 NAMES = {"movie_title": "title", "categories": "category", "class": "category", "release_year": "year"}
-"""What published atomic files call the attributes."""
+"""Names of attributes in published atomic files."""
 
 JSON = (".json", ".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
@@ -103,7 +103,7 @@ def _read_items(
 
 
 def _attributes_only(frame: pl.DataFrame, path: Path, options: SourceOptions) -> pl.DataFrame:
-    """Of a table of purchases with titles, the columns that are the same in all rows of an item."""
+    """Keep the columns of purchases with titles that are the same in all rows of an item."""
     frame = frame.drop([options.user_column, options.time_column, options.rating_column], strict=False)
     # Lists and records cannot be compared; they stay, or are left out as no texts.
     flat = [name for name in frame.columns if not frame[name].dtype.is_nested()]
