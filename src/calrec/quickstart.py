@@ -30,8 +30,12 @@ SOURCES = ("beam", *BASELINES)
 
 @dataclass(frozen=True)
 class Quickstart:
-    """Everything a quickstart leaves: the target domain, the recommender that joins the trained model and the baselines, and
-    all results, the recommender's last.
+    """Everything a quickstart leaves.
+
+    Attributes:
+        domain: the target.
+        recommender: joins the trained model and the baselines.
+        results: all of them, the recommender's last.
     """
 
     domain: Domain
