@@ -30,6 +30,10 @@ def test_the_papers_weights():
         ({"beta": 0}, {"nig", "tt"}),
         ({"alpha": 0, "beta": 0}, {"nig"}),
         ({"next_item": False}, {"tt", "ut"}),
+        ({"next_item": "none"}, {"tt", "ut"}),
+        ({"next_item": True}, {"nig", "tt", "ut"}),
+        ({"next_item": "catalogue"}, {"catalogue", "tt", "ut"}),
+        ({"next_item": "catalogue", "free_share": 0.5}, {"nig", "catalogue", "tt", "ut"}),
         ({"item_weight": 0.1}, {"nig", "tt", "ut", "item"}),
     ],
 )
@@ -52,7 +56,14 @@ def test_duplicates_of_a_target_are_no_negatives_of_each_other():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"alpha": 0.9, "beta": 0.2}, {"next_item": False, "alpha": 0, "beta": 0}, {"temperature": 0}]
+    "settings",
+    [
+        {"alpha": 0.9, "beta": 0.2},
+        {"next_item": False, "alpha": 0, "beta": 0},
+        {"temperature": 0},
+        {"free_share": 0.5},
+        {"next_item": ["free"]},
+    ],
 )
 def test_weights_that_make_no_objective_are_refused(settings):
     with pytest.raises(ValidationError):

@@ -40,7 +40,11 @@ def recommend(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what the model wrote, and the words that match.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show what the model wrote and the words that match, or why a fitted ranking has an item there.",
+        ),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change inference, e.g. sampling.n=8.")

@@ -38,7 +38,8 @@ class ObjectiveSettings(Settings):
     @classmethod
     def _true_was_free(cls, value: object) -> object:
         # Recipes and runs of earlier versions say whether L_NIG is there.
-        return {True: "free", False: "none", "true": "free", "false": "none"}.get(value, value)  # type: ignore[call-overload]
+        named = {"true": "free", "false": "none"}
+        return named.get(str(value).lower(), value) if isinstance(value, (bool, str)) else value
 
     @model_validator(mode="after")
     def _of_the_catalogue_alone(self) -> ObjectiveSettings:
