@@ -116,6 +116,10 @@ def test_results_are_as_any_others(ablate, tiny_domain, tmp_path, capsys):
         (["--only", "without-stage-on"], "--only without-stage-on: did you mean without-stage-one?"),
         (["--set", "stage_two=null"], "the recipe has no stage_two, which an ablation trains"),
         (["--inference", "method=beam"], "method beam: an ablation ranks by the paper's way, samples"),
+        (
+            ["--set", "objective.next_item=catalogue"],
+            "add --set objective.next_item=free or --inference sampling.bound",
+        ),
         (["--inference", "sampling.sed=3"], "--inference: unknown key 'sampling.sed': did you mean 'seed'?"),
         (["--users", "99"], "the split has 12 users"),
         (["--split", "tset"], "choose test or valid"),

@@ -82,6 +82,11 @@ def ablate(
 def _require_ablatable(plan: TrainingPlan, domain: Domain, inference: InferenceSettings) -> None:
     if inference.method != "samples":
         raise ConfigError(f"method {inference.method}: an ablation ranks by the paper's way, samples")
+    if plan.objective.next_item == "catalogue" and not inference.sampling.bound:
+        raise ConfigError(
+            "objective.next_item catalogue does not teach to write freely, and an ablation ranks by samples: "
+            "add --set objective.next_item=free or --inference sampling.bound=true"
+        )
     if plan.stage_two is None:
         raise ConfigError("the recipe has no stage_two, which an ablation trains: add --set stage_two.domain=DOMAIN")
     if load_domain(plan.stage_two.domain).split_hash != domain.split_hash:
