@@ -19,7 +19,8 @@ def audited(shop):
 def test_counts_and_shares(audited):
     """u buys 1 2 1 2 with a tie before the target; v buys 10 11 3 and ends with an item that reads like 1."""
     report = audited(
-        [("u", "1", 5), ("u", "2", 6), ("u", "1", 7), ("u", "2", 7), ("v", "10", 1), ("v", "11", 2), ("v", "3", 3)]
+        [("u", "1", 5), ("u", "2", 6), ("u", "1", 7), ("u", "2", 7), ("v", "10", 1), ("v", "11", 2), ("v", "3", 3)],
+        ties="item_id",
     )
     assert (report.users, report.items, report.interactions, report.mean_length) == (2, 5, 7, 3.5)
     assert report.items_never_bought == 0
@@ -31,6 +32,8 @@ def test_counts_and_shares(audited):
     assert report.consecutive_repeats == 0
     assert not report.faults
     assert len(report.warnings) == 4
+    rule = "50% of the targets were chosen by the rule for equal times, item_id, which methods may find"
+    assert report.warnings[0].startswith(rule)
 
 
 def test_the_ceiling_of_the_texts(audited):

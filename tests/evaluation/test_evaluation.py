@@ -174,7 +174,7 @@ def test_the_filter_that_differs_is_named(tiny_domain, oracle, tmp_path):
     manifest = tiny_domain.manifest
     settings = manifest.settings.model_copy(update={"ties": "source_order"})
     other = replace(tiny_domain, manifest=manifest.model_copy(update={"settings": settings}))
-    with pytest.raises(ConfigError, match=r"different protocols \(filters\.ties: item_id and source_order\)"):
+    with pytest.raises(ConfigError, match=r"different protocols \(filters\.ties: hash and source_order\)"):
         require_one_protocol([one, evaluate(oracle, other, "test", tmp_path / "other")])
 
 

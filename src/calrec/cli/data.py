@@ -46,8 +46,8 @@ def prepare(
         ),
     ] = None,
     ties: Annotated[
-        Literal["item_id", "source_order", "hash"] | None,
-        typer.Option(help="Order purchases at equal times by item id, as they come, or by a hash (item_id)."),
+        Literal["hash", "item_id", "source_order"] | None,
+        typer.Option(help="Order purchases at equal times by a hash, by item id, or as they come (hash)."),
     ] = None,
     catalogue: Annotated[
         Literal["all", "bought"] | None,

